@@ -1,0 +1,67 @@
+"""Fixtures for the whole suite: databases and child processes.
+
+PostgreSQL is a private server that starts when the first test asks for it; set TEST_POSTGRES_URL to use a server of
+your own instead (its user must be allowed to create databases).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import PostgresAdmin, PostgresServer
+from tests.support.processes import Spawner
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs PostgreSQL, so that `-m "not postgres"` runs without it."""
+    for item in items:
+        if {"postgres_url", "postgres_admin"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.postgres)
+
+
+@pytest.fixture(scope="session")
+def postgres_admin() -> Iterator[PostgresAdmin]:
+    """The PostgreSQL server of this session, as its administrator."""
+    with ExitStack() as stack:
+        url = os.environ.get("TEST_POSTGRES_URL")
+        if not url:
+            server = PostgresServer()
+            stack.callback(server.stop)
+            url = server.url
+        admin = PostgresAdmin(url)
+        stack.callback(admin.close)
+        yield admin
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a fresh SQLite database; its file does not exist yet."""
+    return f"sqlite:///{tmp_path / 'dbos.sqlite'}"
+
+
+@pytest.fixture
+def postgres_url(postgres_admin: PostgresAdmin) -> Iterator[str]:
+    """The URL of a fresh, empty PostgreSQL database, dropped after the test."""
+    url = postgres_admin.create_database()
+    yield url
+    postgres_admin.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, empty database; the test runs once for each kind of database."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Spawner]:
+    """Starts Python programs as child processes; whatever is left of them is killed after the test."""
+    spawner = Spawner(tmp_path)
+    yield spawner
+    spawner.close()

