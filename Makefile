@@ -1,0 +1,53 @@
+# Each target is one line to the real tool. A fresh machine needs only Python >= 3.10 and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint typing format bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: .venv/.core ## Run the demo
+	@$(BIN)/python examples/stdlib_index/demo.py
+
+test: .venv/.installed ## Run the tests
+	@$(BIN)/pytest
+
+lint: .venv/.installed ## Check style, formatting, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+typing: .venv/.installed ## Check the types alone
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: .venv/.installed ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: .venv/.installed ## Run the benchmarks
+	@$(BIN)/python benchmarks/run.py
+
+clean: ## Remove the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "dbos needs Python 3.10 or newer; try: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv .venv
+
+.venv/.core: pyproject.toml | $(BIN)/pip
+	@echo "Installing dbos into .venv"
+	@$(BIN)/pip install -q -e '.[demo]'
+	@touch $@
+
+.venv/.installed: pyproject.toml | $(BIN)/pip
+	@echo "Installing dbos and the tools for its development into .venv (about 30 seconds)"
+	@$(BIN)/pip install -q -e '.[demo,dev]'
+	@touch .venv/.core $@
