@@ -1,0 +1,1 @@
+"""What runs the benchmark programs: contestants, databases, measuring, reporting."""

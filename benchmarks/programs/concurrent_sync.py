@@ -1,0 +1,52 @@
+"""Sync workflows, all started before the first result is waited for: workflows per second."""
+
+import argparse
+import time
+
+from support import config, expect, finish
+
+from dbos import DBOS
+
+WARM_UP = 20
+
+
+@DBOS.step()
+def add_one(number: int) -> int:
+    return number + 1
+
+
+@DBOS.workflow()
+def count_up(start: int, steps: int) -> int:
+    number = start
+    for _ in range(steps):
+        number = add_one(number)
+    return number
+
+
+def run_all(count: int, steps: int) -> list[int]:
+    handles = [DBOS.start_workflow(count_up, number, steps) for number in range(count)]
+    return [handle.get_result() for handle in handles]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--count", type=int, default=500)
+    options = parser.parse_args()
+
+    DBOS(config=config())
+    DBOS.launch()
+    run_all(WARM_UP, options.steps)
+
+    started = time.perf_counter()
+    results = run_all(options.count, options.steps)
+    elapsed = time.perf_counter() - started
+
+    expect(results, [number + options.steps for number in range(options.count)], "results")
+    workflows = WARM_UP + options.count
+    expect(len(DBOS.list_workflows(status="SUCCESS")), workflows, "number of successful workflows")
+    finish(options.count / elapsed, workflows=workflows, checkpoints=workflows * options.steps)
+
+
+if __name__ == "__main__":
+    main()
