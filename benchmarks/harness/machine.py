@@ -8,10 +8,11 @@ from statistics import median
 
 
 def machine_facts() -> dict[str, str]:
-    """What is printed under the table: processor, system, and the price of one flush to the disk."""
+    """What is printed under the table: processor, system, how busy it is, and the price of one flush to the disk."""
     return {
         "CPUs": f"{_usable_cpus()} ({_cpu_model()})",
         "System": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "Load before": f"{os.getloadavg()[0]:.1f} processes running (average of a minute)",
         "Disk flush": f"{_flush_ms():.2f} ms (median of 8 kB write and fsync where the databases lie)",
     }
 

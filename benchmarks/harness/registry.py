@@ -65,12 +65,12 @@ def _sequential(kind: str, steps: int, count: int) -> Benchmark:
 
 
 BENCHMARKS: tuple[Benchmark, ...] = (
-    _sequential("sync", 1, 300),
-    _sequential("sync", 5, 150),
-    _sequential("sync", 20, 60),
-    _sequential("async", 1, 300),
-    _sequential("async", 5, 150),
-    _sequential("async", 20, 60),
+    _sequential("sync", 1, 600),
+    _sequential("sync", 5, 300),
+    _sequential("sync", 20, 100),
+    _sequential("async", 1, 600),
+    _sequential("async", 5, 300),
+    _sequential("async", 20, 100),
     Benchmark(
         name="concurrent_sync",
         title="500 concurrent sync workflows, 5 steps each",

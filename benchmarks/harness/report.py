@@ -61,9 +61,9 @@ def markdown_page(results: Sequence[Result], facts: Mapping[str, str]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "This library (*ours*) against the PyPI package `dbos` (*peer*). `make bench` measures again and prints this table,",
-        "`python benchmarks/run.py --write docs/benchmarks.md` writes this page as well. What is measured, and why it is",
-        "fair, is told in [`benchmarks/README.md`](../benchmarks/README.md).",
+        "This library (*ours*) against the PyPI package `dbos` (*peer*). `make bench` measures again and prints this",
+        "table; `python benchmarks/run.py --write docs/benchmarks.md` writes this page as well. What is measured, and",
+        "why it is fair, is told in [`benchmarks/README.md`](../benchmarks/README.md).",
         "",
         "Medians over the rounds. *Times better* is the median of the ratios of pairs measured one right after the",
         "other, *range* the smallest and the largest of them. Ratios depend on the machine, above all on its disk:",
