@@ -32,6 +32,10 @@ class Counts:
     checkpoints: int
 
 
+class UnreadableDatabase(Exception):
+    """The public tables are not there."""
+
+
 class Source(Protocol):
     """Something that gives fresh, empty databases."""
 
@@ -45,7 +49,7 @@ class Source(Protocol):
         ...
 
     def counts(self, url: str) -> Counts:
-        """Read by plain SQL, without either library."""
+        """Read by plain SQL, without either library. Raises `UnreadableDatabase`."""
         ...
 
 
@@ -61,7 +65,10 @@ class Sqlite:
 
     def counts(self, url: str) -> Counts:
         with contextlib.closing(sqlite3.connect(make_url(url).database or "")) as connection:
-            return Counts(*(connection.execute(query).fetchone()[0] for query in _count_queries(schema="")))
+            try:
+                return Counts(*(connection.execute(query).fetchone()[0] for query in _count_queries(schema="")))
+            except sqlite3.Error as error:
+                raise UnreadableDatabase(str(error)) from error
 
 
 class Postgres:
@@ -89,8 +96,11 @@ class Postgres:
 
     def counts(self, url: str) -> Counts:
         with _connect(make_url(url)) as connection:
-            rows = [connection.execute(query.encode()).fetchone() for query in _count_queries(schema="dbos.")]
-            return Counts(*(row[0] for row in rows if row is not None))
+            try:
+                rows = [connection.execute(query.encode()).fetchone() for query in _count_queries(schema="dbos.")]
+            except psycopg.Error as error:
+                raise UnreadableDatabase(str(error)) from error
+        return Counts(*(row[0] for row in rows if row is not None))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ A program checks its own results through the library, then leaves by `os._exit`,
 its database is looked into by plain SQL, so nothing can be claimed that is not there.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from harness.contestants import Contestant, clean_environment
-from harness.databases import Source
+from harness.databases import Source, UnreadableDatabase
 from harness.registry import Benchmark
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
@@ -36,7 +35,10 @@ def _sample(benchmark: Benchmark, contestant: Contestant, source: Source | None)
         return float(_run_program(benchmark, contestant, {})["value"])
     with source.fresh() as url:
         answer = _run_program(benchmark, contestant, {"BENCH_DATABASE_URL": url})
-        found = source.counts(url)
+        try:
+            found = source.counts(url)
+        except UnreadableDatabase as error:
+            raise BenchmarkFailed(f"{benchmark.name}, {contestant.label}: {error}") from error
         expected = (answer["workflows"], answer["workflows"], answer["checkpoints"])
         if (found.workflows, found.succeeded, found.checkpoints) != expected:
             message = f"{benchmark.name}, {contestant.label}: the database holds {found}, expected {expected}"
@@ -62,11 +64,11 @@ def _run_program(benchmark: Benchmark, contestant: Contestant, variables: Mappin
             message = f"{benchmark.name}, {contestant.label}: not done after {benchmark.timeout_s} s"
             raise BenchmarkFailed(message) from None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # also whatever the program itself started
-            process.wait()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # and with it whatever the program itself has started
+                process.wait()
     if process.returncode != 0:
         message = f"{benchmark.name}, {contestant.label}: exit code {process.returncode}\n{errors[-4000:]}"
         raise BenchmarkFailed(message)
-    answer: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     return answer
