@@ -1,0 +1,1 @@
+"""The public surface: the decorators, the ``DBOS`` façade, handles, configuration. Thin: no SQL, no threads."""

@@ -1,0 +1,221 @@
+"""The configuration: what it may hold, and a check that names what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from dbos.error import DBOSInitializationError
+from dbos.serialization.serializer import Serializer
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+_logger = logging.getLogger("dbos")
+
+
+class DBOSConfig(TypedDict, total=False):
+    """The configuration of an application. Only ``name`` is required; any other field may be ``None``: its default.
+
+    Attributes:
+        name: The application's name. Names the default database file, so it must be a safe file name.
+        system_database_url: Where workflows are recorded: ``postgresql://user:password@host:port/database`` or
+            ``sqlite:///path``. Default: ``sqlite:///{name}.sqlite``.
+        system_database_engine: A SQLAlchemy engine to use instead of the URL. It stays yours.
+        sys_db_pool_size: The largest number of database connections. Default: 20.
+        dbos_system_schema: The PostgreSQL schema of the library's tables. Default: ``dbos``.
+        application_version: Workflows are recovered by executors of the version that started them. Default: a hash
+            of the workflows' source.
+        executor_id: A label for this process. Default: ``local``.
+        serializer: How values are stored. Default: pickle.
+        log_level: Of the logger ``dbos``. Default: ``INFO``.
+    """
+
+    name: str
+    enable_patching: bool | None
+    application_version: str | None
+    executor_id: str | None
+
+    system_database_url: str | None
+    application_database_url: str | None
+    database_url: str | None
+    sys_db_pool_size: int | None
+    dbos_system_schema: str | None
+    system_database_engine: sqlalchemy.Engine | None
+    use_listen_notify: bool | None
+    notification_listener_polling_interval_sec: float | None
+    scheduler_polling_interval_sec: float | None
+    max_executor_threads: int | None
+
+    conductor_key: str | None
+    conductor_url: str | None
+
+    enable_otlp: bool | None
+    otlp_traces_endpoints: list[str] | None
+    otlp_logs_endpoints: list[str] | None
+    otlp_attributes: dict[str, str] | None
+    log_level: str | None
+    console_log_level: str | None
+    otlp_log_level: str | None
+
+    run_admin_server: bool | None
+    admin_port: int | None
+
+    serializer: Serializer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked configuration, the defaults filled in. ``given`` keeps all of it, for features to come."""
+
+    name: str
+    system_database_url: str | None
+    system_database_engine: Any
+    schema: str
+    pool_size: int
+    executor_id: str
+    application_version: str | None
+    application_id: str
+    serializer: Serializer | None
+    log_level: str
+    given: Mapping[str, Any]
+
+
+_STRINGS = (
+    "application_version",
+    "executor_id",
+    "system_database_url",
+    "application_database_url",
+    "database_url",
+    "dbos_system_schema",
+    "conductor_key",
+    "conductor_url",
+    "log_level",
+    "console_log_level",
+    "otlp_log_level",
+)
+_BOOLEANS = ("enable_patching", "use_listen_notify", "enable_otlp", "run_admin_server")
+_INTEGERS = {
+    "sys_db_pool_size": (1, 10_000),
+    "max_executor_threads": (1, 1_000_000),
+    "admin_port": (0, 65_535),
+}
+_SECONDS = ("notification_listener_polling_interval_sec", "scheduler_polling_interval_sec")
+_LISTS = ("otlp_traces_endpoints", "otlp_logs_endpoints")
+_KEYS = frozenset(DBOSConfig.__annotations__)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def check_config(config: Any) -> Settings:
+    """Check the configuration and fill in the defaults.
+
+    Raises:
+        DBOSInitializationError: A value is wrong; the message names the field, the value and what it may be.
+    """
+    if not isinstance(config, Mapping):
+        raise DBOSInitializationError(f"The configuration must be a DBOSConfig (a dict), not {_type(config)}.")
+    given: dict[str, Any] = {}
+    for key, value in config.items():
+        if key not in _KEYS:
+            _warn_unknown(str(key))
+        elif value is not None:
+            _check_value(key, value)
+            given[key] = value
+    name = _check_name(given.get("name"))
+    if given.get("conductor_key") is not None:
+        _logger.warning("conductor_key is set, but there is no conductor: the library needs none. It is ignored.")
+    url = given.get("system_database_url")
+    if url is None and given.get("system_database_engine") is None:
+        url = _url_from_application(given) or _default_url(name)
+    return Settings(
+        name=name,
+        system_database_url=url,
+        system_database_engine=given.get("system_database_engine"),
+        schema=given.get("dbos_system_schema", "dbos"),
+        pool_size=given.get("sys_db_pool_size", 20),
+        executor_id=os.environ.get("DBOS__VMID") or given.get("executor_id", "local"),
+        application_version=os.environ.get("DBOS__APPVERSION") or given.get("application_version"),
+        application_id=os.environ.get("DBOS__APPID", ""),
+        serializer=given.get("serializer"),
+        log_level=given.get("log_level", "INFO").upper(),
+        given=given,
+    )
+
+
+def _check_name(name: Any) -> str:
+    if name is None or name == "":
+        raise DBOSInitializationError('The configuration has no name. Give your application one: {"name": "my-app"}.')
+    if name in (".", "..") or any(character in name for character in '/\\\x00\n\r<>:"|?*'):
+        raise DBOSInitializationError(
+            f"The application's name is {name!r}, which is no safe file name. Use letters, digits, '-', '_' and '.'."
+        )
+    return str(name)
+
+
+def _check_value(key: str, value: Any) -> None:
+    if key == "name" or key in _STRINGS:
+        _expect(key, value, isinstance(value, str), "a str")
+        _expect(key, value, key == "name" or value != "", "not empty (leave it out for the default)")
+        _expect(key, value, "\x00" not in value, "without NUL characters")
+    elif key in _BOOLEANS:
+        _expect(key, value, isinstance(value, bool), "True or False")
+    elif key in _INTEGERS:
+        low, high = _INTEGERS[key]
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        _expect(key, value, is_number and low <= value <= high, f"an int from {low} to {high}")
+    elif key in _SECONDS:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        _expect(key, value, is_number and 0 < value < float("inf"), "a positive number of seconds")
+    elif key in _LISTS:
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        _expect(key, value, is_list, "a list of str")
+    elif key == "otlp_attributes":
+        is_dict = isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
+        _expect(key, value, is_dict, "a dict of str to str")
+    elif key == "serializer":
+        _expect(key, value, isinstance(value, Serializer), "an instance of a subclass of dbos.Serializer")
+    elif key == "system_database_engine":
+        _expect(key, value, hasattr(value, "raw_connection") and hasattr(value, "url"), "a sqlalchemy.Engine")
+    if key.endswith("log_level"):
+        _expect(key, value, value.upper() in _LEVELS, f"one of {', '.join(_LEVELS)}")
+
+
+def _expect(key: str, value: Any, is_right: bool, what: str) -> None:
+    if not is_right:
+        shown = "a str" if key.endswith(("_url", "_key")) and isinstance(value, str) else repr(value)
+        raise DBOSInitializationError(f"Configuration: {key} must be {what}, and is {shown} ({_type(value)}).")
+
+
+def _warn_unknown(key: str) -> None:
+    nearest = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    _logger.warning("Configuration: there is no field %r; it is ignored.%s", key, hint)
+
+
+def _url_from_application(given: Mapping[str, Any]) -> str | None:
+    """Only an application database is given: on Postgres its neighbour with a suffix, on SQLite the same file."""
+    url = given.get("application_database_url", given.get("database_url"))
+    if url is None:
+        return None
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return str(url)
+    return parsed.set(database=f"{parsed.database}_dbos_sys").render_as_string(hide_password=False)
+
+
+def _default_url(name: str) -> str:
+    older = name.replace("-", "_")
+    if older != name and os.path.exists(f"{older}.sqlite") and not os.path.exists(f"{name}.sqlite"):
+        _logger.info("Opening %s.sqlite, made by an older version; a new one would be %s.sqlite", older, name)
+        return f"sqlite:///{older}.sqlite"
+    return f"sqlite:///{name}.sqlite"
+
+
+def _type(value: Any) -> str:
+    return type(value).__name__

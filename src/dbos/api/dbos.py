@@ -1,0 +1,137 @@
+"""``DBOS``: the façade that applications use. Its methods live by theme in the modules beside this one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from dbos.api.config import DBOSConfig, Settings, check_config
+from dbos.api.lifecycle import Application, set_up_logging
+from dbos.api.management_methods import ManagementMethods
+from dbos.api.workflow_methods import WorkflowMethods
+from dbos.error import DBOSException, DBOSInitializationError
+from dbos.runtime.context import CONTEXT, StepStatus
+from dbos.runtime.registry import REGISTRY
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("dbos")
+_lock = threading.Lock()
+
+
+class _classproperty(Generic[T]):  # noqa: N801 - used like the built-in property
+    """A read-only property of the class and of its instances."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, instance: object, owner: type) -> T:
+        return self._function(owner)
+
+
+class DBOS(WorkflowMethods, ManagementMethods):
+    """Durable workflows.
+
+    ``DBOS(config=...)`` configures the application, ``DBOS.launch()`` starts it. The decorators work before either.
+    Everything is a method of the class; the object that ``DBOS(config=...)`` returns has the same methods.
+
+    Args:
+        config: See ``DBOSConfig``.
+
+    Raises:
+        DBOSInitializationError: The configuration is wrong.
+    """
+
+    _application: Application | None = None
+
+    def __init__(self, *, config: DBOSConfig) -> None:
+        settings = check_config(config)
+        with _lock:
+            current = DBOS._application
+            if current is not None and current.executor is not None:
+                if current.settings != settings:
+                    _logger.warning(
+                        "DBOS(config=...) was called after DBOS.launch(); the new configuration is ignored. Call "
+                        "DBOS.destroy() first."
+                    )
+                return
+            DBOS._application = Application(settings)
+        set_up_logging(settings.log_level)
+
+    @classmethod
+    def launch(cls) -> None:
+        """Open the database, making or upgrading its tables, and start: interrupted workflows are recovered.
+
+        Raises:
+            DBOSException: ``DBOS(config=...)`` was not called.
+            DBOSInitializationError: The database cannot be used.
+        """
+        cls._configured("DBOS.launch()").launch()
+
+    @classmethod
+    def destroy(cls, *, destroy_registry: bool = False, workflow_completion_timeout_sec: float = 0) -> None:
+        """Stop: what was recorded is durable, running workflows are interrupted and stay recoverable.
+
+        Afterwards ``DBOS(config=...)`` may be called again. Nothing to stop is fine.
+
+        Args:
+            destroy_registry: Whether to forget the decorated functions too.
+            workflow_completion_timeout_sec: How long to wait for running workflows to end, in seconds.
+        """
+        with _lock:
+            application, DBOS._application = DBOS._application, None
+        if application is not None:
+            application.shut_down(workflow_completion_timeout_sec)
+        if destroy_registry:
+            REGISTRY.clear()
+
+    @classmethod
+    def reset_system_database(cls) -> None:
+        """Delete all workflows and everything else that the library has stored. For tests.
+
+        Raises:
+            DBOSException: It is launched, or not configured.
+        """
+        cls._configured("DBOS.reset_system_database()").reset_system_database()
+
+    @_classproperty
+    def logger(cls) -> logging.Logger:  # noqa: N805
+        """The library's logger, for workflows and steps to use: ``logging.getLogger("dbos")``."""
+        return _logger
+
+    @_classproperty
+    def workflow_id(cls) -> str | None:  # noqa: N805
+        """The id of the workflow that the running code belongs to; ``None`` outside of workflows."""
+        run = CONTEXT.get().run
+        return None if run is None else run.workflow_id
+
+    @_classproperty
+    def step_id(cls) -> int | None:  # noqa: N805
+        """The number of the running step in its workflow, from 1; ``None`` outside of steps."""
+        step = CONTEXT.get().step
+        return None if step is None else step.step_id
+
+    @_classproperty
+    def step_status(cls) -> StepStatus | None:  # noqa: N805
+        """The running step's number and attempt; ``None`` outside of steps."""
+        return CONTEXT.get().step
+
+    @_classproperty
+    def application_version(cls) -> str:  # noqa: N805
+        """The version that workflows started here are tagged with."""
+        return DBOS._configured("DBOS.application_version").application_version
+
+    @_classproperty
+    def executor_id(cls) -> str:  # noqa: N805
+        """The label of this process."""
+        return DBOS._configured("DBOS.executor_id").settings.executor_id
+
+    @classmethod
+    def _configured(cls, what: str) -> Application:
+        application = DBOS._application
+        if application is None:
+            raise DBOSException(f"{what} needs a configuration. Call DBOS(config=...) first.")
+        return application

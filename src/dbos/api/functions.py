@@ -1,0 +1,153 @@
+"""The decorators: what a call of a decorated function does."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
+
+from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step
+from dbos.api.scopes import take_next_id
+from dbos.error import DBOSException
+from dbos.runtime.context import CONTEXT, Context
+from dbos.runtime.drivers import Core, Ending, drive, drive_async
+from dbos.runtime.registry import REGISTRY, TEMPORARY_PREFIX, WorkflowFunction
+from dbos.runtime.run import Run
+from dbos.runtime.steps import StepRules, run_step
+from dbos.runtime.workflows import Call, call_child, call_workflow, child_id
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FUNCTION = "__dbos_workflow_function__"
+
+
+def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_attempts: int | None) -> Callable[P, R]:
+    """Register the function as a workflow and return what runs it as one."""
+    _require_function(function, "workflow")
+    if max_recovery_attempts is not None and max_recovery_attempts < 0:
+        raise ValueError(f"max_recovery_attempts is {max_recovery_attempts}, and must not be negative.")
+    workflow = WorkflowFunction(
+        name=name or function.__qualname__,
+        function=function,
+        is_async=inspect.iscoroutinefunction(function),
+        max_recovery_attempts=max_recovery_attempts,
+    )
+    REGISTRY.add(workflow)
+
+    def call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Core[Ending[Any]]:
+        context = CONTEXT.get()
+        executor = get_executor(f"Calling workflow {workflow.name}")
+        refuse_in_step(context, f"Workflow {workflow.name}")
+        if context.run is None:
+            workflow_id = take_next_id(context) or new_workflow_id()
+            return call_workflow(executor, Call(workflow, workflow_id, args, kwargs))
+        function_id, result_id = context.run.next_function_id(), context.run.next_function_id()
+        return call_child(
+            context.run, function_id, result_id, child_call(context, context.run, function_id, workflow, args, kwargs)
+        )
+
+    if workflow.is_async:
+
+        def call_async(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+            return _named(drive_async(call(args, kwargs)), function)
+
+        wrapper: Callable[..., Any] = _as_coroutine_function(functools.wraps(function)(call_async))
+    else:
+
+        def call_sync(*args: Any, **kwargs: Any) -> Any:
+            return drive(call(args, kwargs))
+
+        wrapper = functools.wraps(function)(call_sync)
+    setattr(wrapper, _FUNCTION, workflow)
+    return cast("Callable[P, R]", wrapper)
+
+
+def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
+    """Return what runs the function as a step when a workflow calls it, and calls it plainly otherwise."""
+    _require_function(function, "step")
+    is_async = inspect.iscoroutinefunction(function)
+    if is_async:
+
+        def call_async(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+            context, is_recorded = recording_run()
+            if context.run is None or not is_recorded:
+                return cast("Coroutine[Any, Any, Any]", function(*args, **kwargs))
+            run = context.run
+            core = run_step(run, run.next_function_id(), rules, function, args, kwargs)
+            return _named(drive_async(core), function)
+
+        wrapper: Callable[..., Any] = _as_coroutine_function(functools.wraps(function)(call_async))
+    else:
+
+        def call_sync(*args: Any, **kwargs: Any) -> Any:
+            context, is_recorded = recording_run()
+            if context.run is None or not is_recorded:
+                return function(*args, **kwargs)
+            run = context.run
+            return drive(run_step(run, run.next_function_id(), rules, function, args, kwargs))
+
+        wrapper = functools.wraps(function)(call_sync)
+    # Started on its own, a step runs as a workflow that calls it.
+    alone = WorkflowFunction(TEMPORARY_PREFIX + rules.name, wrapper, is_async, is_temporary=True)
+    REGISTRY.add_temporary(alone)
+    setattr(wrapper, _FUNCTION, alone)
+    return cast("Callable[P, R]", wrapper)
+
+
+def workflow_function(function: Callable[..., Any]) -> WorkflowFunction:
+    """What ``start_workflow`` is to run.
+
+    Raises:
+        DBOSException: The function is neither a workflow nor a step.
+    """
+    workflow = getattr(function, _FUNCTION, None)
+    if not isinstance(workflow, WorkflowFunction):
+        name = getattr(function, "__qualname__", repr(function))
+        raise DBOSException(f"{name} is not a workflow. Decorate it with @DBOS.workflow() or @DBOS.step().")
+    if workflow.is_temporary:
+        REGISTRY.require(workflow)
+    return workflow
+
+
+def child_call(
+    context: Context,
+    parent: Run,
+    function_id: int,
+    workflow: WorkflowFunction,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Call:
+    """The call of a child workflow, with the id that was set for it or one derived from its parent's."""
+    return Call(workflow, take_next_id(context) or child_id(parent, function_id), args, kwargs)
+
+
+def _require_function(function: Any, decorator: str) -> None:
+    if not callable(function):
+        raise TypeError(f"@DBOS.{decorator} decorates functions. Write it with parentheses: @DBOS.{decorator}().")
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(
+            f"{function.__qualname__} is a generator function, which cannot be a {decorator}: what it yields cannot be "
+            "recorded. Return a list instead."
+        )
+
+
+def _named(coroutine: Coroutine[Any, Any, Any], function: Callable[..., Any]) -> Coroutine[Any, Any, Any]:
+    """Show the user's function in "was never awaited" and in task listings."""
+    coroutine.__name__ = function.__name__
+    coroutine.__qualname__ = function.__qualname__
+    return coroutine
+
+
+def _as_coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a plain function that returns a coroutine, so that frameworks await it.
+
+    It is plain because a call has to take its place in the workflow's order when it is made, not when it is awaited.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function

@@ -1,0 +1,97 @@
+"""Handles: what a started workflow is known by."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar, cast
+
+from dbos.api.instance import get_executor, recording_run, refuse_on_loop
+from dbos.api.reads import status_core
+from dbos.api.status import WorkflowStatus
+from dbos.error import DBOSNonExistentWorkflowError
+from dbos.runtime.drivers import Core, Ending, drive, drive_async
+from dbos.runtime.workflows import await_child, wait_for_end
+from dbos.storage.promise import Promise
+
+R = TypeVar("R")
+
+
+class _Handle:
+    def __init__(self, workflow_id: str, ended: Promise[Ending[Any]] | None = None) -> None:
+        self._workflow_id = workflow_id
+        self._ended = ended
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow's id."""
+        return self._workflow_id
+
+    def get_workflow_id(self) -> str:
+        """The workflow's id."""
+        return self._workflow_id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._workflow_id!r})"
+
+
+class WorkflowHandle(_Handle, Generic[R]):
+    """Stands for a workflow in blocking code."""
+
+    def get_result(self, *, polling_interval_sec: float = 1.0) -> R:
+        """Wait for the workflow to end; return its result or raise its exception.
+
+        Args:
+            polling_interval_sec: The longest time between two looks at the database, for workflows that run in
+                another process. The first looks follow each other faster.
+
+        Raises:
+            DBOSAwaitedWorkflowCancelledError: The workflow was cancelled.
+            DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded: It was given up.
+            Exception: What the workflow raised.
+        """
+        refuse_on_loop("WorkflowHandle.get_result")
+        return cast(R, drive(result_core(self._workflow_id, self._ended, polling_interval_sec)))
+
+    def get_status(self) -> WorkflowStatus:
+        """The workflow as it is recorded now.
+
+        Raises:
+            DBOSNonExistentWorkflowError: There is no such workflow.
+        """
+        refuse_on_loop("WorkflowHandle.get_status")
+        return _existing(drive(status_core(self._workflow_id)), self._workflow_id)
+
+
+class WorkflowHandleAsync(_Handle, Generic[R]):
+    """Stands for a workflow in coroutines. Waiting holds no thread."""
+
+    def get_result(self, *, polling_interval_sec: float = 1.0) -> Coroutine[Any, Any, R]:
+        """As ``WorkflowHandle.get_result``."""
+        return drive_async(result_core(self._workflow_id, self._ended, polling_interval_sec))
+
+    def get_status(self) -> Coroutine[Any, Any, WorkflowStatus]:
+        """As ``WorkflowHandle.get_status``."""
+        return _existing_async(drive_async(status_core(self._workflow_id)), self._workflow_id)
+
+
+def result_core(
+    workflow_id: str, ended: Promise[Ending[Any]] | None = None, polling_interval_s: float = 1.0
+) -> Core[Ending[Any]]:
+    """Wait for a workflow's end; in a workflow that is recorded as a step."""
+    if polling_interval_s <= 0:
+        raise ValueError(f"polling_interval_sec is {polling_interval_s}, and must be positive.")
+    executor = get_executor("Waiting for a workflow's result")
+    context, is_recorded = recording_run()
+    if context.run is not None and is_recorded:
+        return await_child(context.run, context.run.next_function_id(), workflow_id, ended)
+    return wait_for_end(executor, workflow_id, ended, polling_interval_s)
+
+
+def _existing(status: WorkflowStatus | None, workflow_id: str) -> WorkflowStatus:
+    if status is None:
+        raise DBOSNonExistentWorkflowError(workflow_id)
+    return status
+
+
+async def _existing_async(status: Coroutine[Any, Any, WorkflowStatus | None], workflow_id: str) -> WorkflowStatus:
+    return _existing(await status, workflow_id)

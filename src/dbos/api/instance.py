@@ -1,0 +1,69 @@
+"""The one launched executor of this process, as the public functions find it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+from dbos.error import DBOSException
+from dbos.runtime.context import CONTEXT, Context
+
+if TYPE_CHECKING:
+    from dbos.runtime.executor import Executor
+
+_executor: Executor | None = None
+
+
+def set_executor(executor: Executor | None) -> None:
+    global _executor
+    _executor = executor
+
+
+def get_executor(what: str) -> Executor:
+    """The launched executor.
+
+    Args:
+        what: What needs it, for the error's text: "DBOS.start_workflow".
+
+    Raises:
+        DBOSException: There is none.
+    """
+    if _executor is None:
+        raise DBOSException(f"{what} needs a launched DBOS. Call DBOS(config=...) and DBOS.launch() first.")
+    return _executor
+
+
+def refuse_on_loop(name: str) -> None:
+    """Refuse a blocking call in the thread of a running event loop, which it would stop.
+
+    Raises:
+        RuntimeError: There is a running loop in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{name} would block the running event loop. Use {name}_async and await it.")
+
+
+def refuse_in_step(context: Context, what: str) -> None:
+    """Workflows are not started from steps: a step that is retried or run again would start them again.
+
+    Raises:
+        DBOSException: The running code is inside a step.
+    """
+    if context.step is not None:
+        raise DBOSException(
+            f"{what} was called from a step, which must not start workflows. Call it from the workflow instead."
+        )
+
+
+def recording_run(context: Context | None = None) -> tuple[Context, bool]:
+    """The current context, and whether library calls in it are recorded as steps: in a workflow, outside its steps."""
+    context = CONTEXT.get() if context is None else context
+    return context, context.run is not None and context.step is None
+
+
+def new_workflow_id() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,149 @@
+"""Configure, launch, destroy: one application at a time in a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from dbos.api.config import Settings
+from dbos.api.instance import set_executor
+from dbos.error import DBOSException, DBOSInitializationError
+from dbos.model.clock import SystemClock
+from dbos.runtime.registry import REGISTRY
+from dbos.serialization.codec import Codec
+
+if TYPE_CHECKING:
+    from dbos.model.clock import Clock
+    from dbos.runtime.executor import Executor
+    from dbos.storage.database import Database
+    from dbos.storage.gate import Gate
+
+_logger = logging.getLogger("dbos")
+
+PATCHING_VERSION = "PATCHING_ENABLED"
+"""The application version of all code that is upgraded by patches."""
+
+
+class Application:
+    """A configured application, launched or not.
+
+    ``clock`` and ``gate`` are the seams for tests, to be set before the launch.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.gate: Gate | None = None
+        self.hold_back_s = 0.002
+        self._lock = threading.Lock()
+        self._executor: Executor | None = None
+
+    @property
+    def executor(self) -> Executor | None:
+        return self._executor
+
+    @property
+    def application_version(self) -> str:
+        """The configured version; with patching one for all; else a hash of the workflows' source."""
+        if self._executor is not None:
+            return self._executor.application_version
+        if self.settings.application_version is not None:
+            return self.settings.application_version
+        return PATCHING_VERSION if self.settings.given.get("enable_patching") else REGISTRY.source_hash()
+
+    def launch(self) -> None:
+        """Open the database and start the executor. Launched already, it only says so.
+
+        Raises:
+            DBOSInitializationError: The database cannot be used.
+        """
+        from dbos.runtime.executor import Executor, ExecutorSettings
+
+        with self._lock:
+            if self._executor is not None:
+                _logger.warning("DBOS.launch() was called again; it is launched already")
+                return
+            settings = self.settings
+            database = self._open_database()
+            try:
+                executor = Executor(
+                    database,
+                    Codec(settings.serializer),
+                    self.clock,
+                    REGISTRY,
+                    ExecutorSettings(
+                        executor_id=settings.executor_id,
+                        application_version=self.application_version,
+                        application_id=settings.application_id,
+                        hold_back_s=self.hold_back_s,
+                    ),
+                )
+                executor.launch()
+            except BaseException:
+                database.close()
+                raise
+            self._executor = executor
+            set_executor(executor)
+        _logger.info("DBOS launched: %s, version %s", database.location, executor.application_version)
+
+    def shut_down(self, completion_timeout_s: float) -> None:
+        """Stop the executor and close the database; never launched, it does nothing."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+            if executor is None:
+                return
+            executor.shut_down(completion_timeout_s)
+            set_executor(None)
+            executor.database.close()
+
+    def reset_system_database(self) -> None:
+        """Drop and remake the library's tables.
+
+        Raises:
+            DBOSException: It is launched.
+        """
+        from dbos.storage.migrations import reset
+
+        with self._lock:
+            if self._executor is not None:
+                raise DBOSException(
+                    "DBOS.reset_system_database() was called after DBOS.launch(). It deletes all workflows, so it may "
+                    "only be called between DBOS(config=...) and DBOS.launch()."
+                )
+            database = self._open_database()
+            try:
+                reset(database)
+            finally:
+                database.close()
+
+    def _open_database(self) -> Database:
+        from dbos.storage.opening import open_database
+
+        settings = self.settings
+        if settings.given.get("use_listen_notify") and (settings.system_database_url or "").startswith("sqlite"):
+            raise DBOSInitializationError("Configuration: use_listen_notify must be False with SQLite, which has none.")
+        return open_database(
+            url=settings.system_database_url,
+            engine=settings.system_database_engine,
+            schema=settings.schema,
+            pool_size=settings.pool_size,
+            gate=self.gate,
+        )
+
+
+class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to standard error unless the application has set up logging itself, then or later."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            super().emit(record)
+
+
+def set_up_logging(level: str) -> None:
+    """Set the logger's level, and make its lines visible where nobody else does."""
+    _logger.setLevel(level)
+    if not _logger.handlers:
+        handler = _FallbackHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s dbos: %(message)s", "%H:%M:%S"))
+        _logger.addHandler(handler)

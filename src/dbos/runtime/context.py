@@ -1,0 +1,53 @@
+"""What the running code belongs to: which run, which step, and what was set for the next workflow.
+
+One context variable holds it all. It is replaced, never changed, so that tasks and threads that copied it keep what
+they had.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dbos.runtime.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """The attempt that a step is in.
+
+    Attributes:
+        step_id: The step's number in its workflow, from 1.
+        current_attempt: From 0; ``None`` for steps that are not retried.
+        max_attempts: All attempts, the first included; ``None`` for steps that are not retried.
+    """
+
+    step_id: int
+    current_attempt: int | None
+    max_attempts: int | None
+
+
+class NextId:
+    """The id that ``SetWorkflowID`` set, used up by the first workflow."""
+
+    __slots__ = ("is_used", "workflow_id")
+
+    def __init__(self, workflow_id: str) -> None:
+        self.workflow_id = workflow_id
+        self.is_used = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where the running code is: in a run, in a step of it, or in neither."""
+
+    run: Run | None = None
+    step: StepStatus | None = None
+    next_id: NextId | None = None
+
+
+OUTSIDE = Context()
+
+CONTEXT: ContextVar[Context] = ContextVar("dbos", default=OUTSIDE)

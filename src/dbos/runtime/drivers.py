@@ -1,0 +1,175 @@
+"""What cores may wait for, and the two drivers that run them.
+
+A core is a generator that yields commands and returns how it ended, as a value: ``Returned`` or ``Raised``. (An exception
+of user code must not pass through a generator: a ``StopIteration`` would end it.) Exceptions that end a run rather than
+a step, such as ``asyncio.CancelledError`` or ``KeyboardInterrupt``, are thrown into the core at its ``yield``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+
+from dbos.runtime.context import CONTEXT, Context
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Returned(Generic[T_co]):
+    """It ended with a value."""
+
+    value: T_co
+
+    def unwrap(self) -> T_co:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """It ended with an exception."""
+
+    error: BaseException
+
+    def unwrap(self) -> NoReturn:
+        raise self.error
+
+
+Ending = Returned[T] | Raised
+
+
+class Command(Protocol):
+    """Something to wait for. Promises are commands."""
+
+    def block(self) -> Any:
+        """Wait in this thread."""
+        ...
+
+    def wait(self) -> Awaitable[Any]:
+        """Wait on the running event loop."""
+        ...
+
+
+Core = Generator[Command, Any, T]
+
+
+def drive(core: Core[Ending[T]]) -> T:
+    """Run the core in this thread, blocking for what it waits for."""
+    try:
+        command = core.send(None)
+        while True:
+            try:
+                reply = command.block()
+            except BaseException as error:
+                command = core.throw(error)
+            else:
+                command = core.send(reply)
+    except StopIteration as end:
+        ending: Ending[T] = end.value
+    return ending.unwrap()
+
+
+async def drive_async(core: Core[Ending[T]]) -> T:
+    """Run the core on the running event loop, awaiting what it waits for."""
+    try:
+        command = core.send(None)
+        while True:
+            try:
+                reply = await command.wait()
+            except BaseException as error:
+                command = core.throw(error)
+            else:
+                command = core.send(reply)
+    except StopIteration as end:
+        ending: Ending[T] = end.value
+    return ending.unwrap()
+
+
+class UserCode:
+    """Call the user's function in a context of ours; the reply is how it ended.
+
+    Only an ``Exception`` is an ending. Whatever else it raises interrupts the core.
+    """
+
+    __slots__ = ("args", "context", "function", "kwargs")
+
+    def __init__(
+        self, context: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.context = context
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+
+    def block(self) -> Ending[Any]:
+        token = CONTEXT.set(self.context)
+        try:
+            return Returned(self.function(*self.args, **self.kwargs))
+        except Exception as error:
+            return Raised(error)
+        finally:
+            CONTEXT.reset(token)
+
+    async def wait(self) -> Ending[Any]:
+        token = CONTEXT.set(self.context)
+        try:
+            value = self.function(*self.args, **self.kwargs)
+            if asyncio.iscoroutine(value):
+                value = await value
+            return Returned(value)
+        except Exception as error:
+            return Raised(error)
+        finally:
+            try:
+                CONTEXT.reset(token)
+            except ValueError:
+                # The coroutine is being closed by the garbage collector, in somebody else's context.
+                pass
+
+
+class Offload:
+    """Call a function of ours that blocks, mostly on the database; on an event loop, in another thread."""
+
+    __slots__ = ("function", "submit")
+
+    def __init__(self, submit: Callable[[Callable[[], None]], None], function: Callable[[], Any]) -> None:
+        self.submit = submit
+        self.function = function
+
+    def block(self) -> Any:
+        return self.function()
+
+    async def wait(self) -> Any:
+        from dbos.storage.promise import Promise
+
+        promise: Promise[Any] = Promise()
+
+        def work() -> None:
+            try:
+                promise.resolve(self.function())
+            except BaseException as error:
+                promise.reject(error)
+
+        self.submit(work)
+        return await promise.wait()
+
+
+class Pause:
+    """Let some time pass."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def block(self) -> None:
+        time.sleep(self.seconds)
+
+    def wait(self) -> Awaitable[None]:
+        return asyncio.sleep(self.seconds)
+
+

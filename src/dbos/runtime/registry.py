@@ -1,0 +1,108 @@
+"""The functions that can run as workflows, by the names that are recorded for them.
+
+Filled by the decorators, before any ``DBOS`` object exists, and shared by all that exist later in this process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dbos.error import DBOSConflictingRegistrationError
+
+TEMPORARY_PREFIX = "<temp>."
+"""Begins the name of the workflow that a step runs as when it is started on its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkflowFunction:
+    """A function that can run as a workflow.
+
+    Attributes:
+        name: What is recorded, and what recovery looks it up by.
+        function: The user's function, undecorated.
+        is_async: Whether it is a coroutine function.
+        max_recovery_attempts: How often it is recovered before it is given up; ``None``: without limit.
+        is_temporary: Whether it stands for a step that is run on its own.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    max_recovery_attempts: int | None = 100
+    is_temporary: bool = False
+
+
+class Registry:
+    """Workflow functions by name."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, WorkflowFunction] = {}
+
+    def add(self, function: WorkflowFunction) -> None:
+        """Register the function. The same function defined again (a reloaded module, a local function) replaces it.
+
+        Raises:
+            DBOSConflictingRegistrationError: Another function has the name.
+        """
+        known = self._functions.get(function.name)
+        if known is not None and _place(known.function) != _place(function.function):
+            raise DBOSConflictingRegistrationError(function.name)
+        self._functions[function.name] = function
+
+    def add_temporary(self, function: WorkflowFunction) -> None:
+        """Register what a step runs as on its own. Two steps of one name are fine until one is run so."""
+        known = self._functions.get(function.name)
+        if known is None or _place(inspect.unwrap(known.function)) == _place(inspect.unwrap(function.function)):
+            self._functions[function.name] = function
+
+    def require(self, function: WorkflowFunction) -> None:
+        """Make sure that recovery would find this function by its name.
+
+        Raises:
+            DBOSConflictingRegistrationError: It would find another.
+        """
+        if self._functions.setdefault(function.name, function) is not function:
+            raise DBOSConflictingRegistrationError(function.name)
+
+    def get(self, name: str) -> WorkflowFunction | None:
+        return self._functions.get(name)
+
+    def names(self) -> list[str]:
+        return list(self._functions)
+
+    def clear(self) -> None:
+        self._functions.clear()
+
+    def __iter__(self) -> Iterator[WorkflowFunction]:
+        return iter(list(self._functions.values()))
+
+    def source_hash(self) -> str:
+        """A hash of the source of all workflows: the application's version, unless it says its own."""
+        digest = hashlib.sha256()
+        sources = sorted(_source(function.function) for function in self if not function.is_temporary)
+        for source in sources:
+            digest.update(source.encode("utf-8", "surrogatepass"))
+            digest.update(b"\x00")
+        return digest.hexdigest()[:32]
+
+
+REGISTRY = Registry()
+
+
+def _place(function: Callable[..., Any]) -> tuple[str, int] | Callable[..., Any]:
+    code = getattr(function, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code is not None else function
+
+
+def _source(function: Callable[..., Any]) -> str:
+    """The function's source, however deep it is indented; its bytecode where there is no source."""
+    try:
+        return textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return repr(function) if code is None else f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}"

@@ -1,0 +1,128 @@
+"""Steps: run once, recorded, and answered from the record ever after."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dbos.error import DBOSMaxStepRetriesExceeded
+from dbos.model.limits import MAX_RETRY_INTERVAL_S
+from dbos.runtime.context import Context, StepStatus
+from dbos.runtime.drivers import Command, Core, Ending, Offload, Pause, Raised, Returned, UserCode
+from dbos.runtime.run import Run
+from dbos.serialization.codec import Codec
+from dbos.storage.errors import JournalClosed
+
+_logger = logging.getLogger("dbos")
+
+_OWN_VALUES = Codec()
+
+
+@dataclass(frozen=True, slots=True)
+class StepRules:
+    """How a step is called and retried.
+
+    Attributes:
+        name: What is recorded.
+        retries_allowed: Whether an exception makes it try again.
+        interval_s: The pause before the second attempt.
+        max_attempts: All attempts, the first included.
+        backoff_rate: By how much the pause grows from one attempt to the next; it ends at an hour.
+    """
+
+    name: str
+    retries_allowed: bool = False
+    interval_s: float = 1.0
+    max_attempts: int = 3
+    backoff_rate: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"Step {self.name}: max_attempts is {self.max_attempts}, and must be at least 1.")
+        if self.interval_s < 0:
+            raise ValueError(f"Step {self.name}: interval_seconds is {self.interval_s}, and must not be negative.")
+        if self.backoff_rate <= 0:
+            raise ValueError(f"Step {self.name}: backoff_rate is {self.backoff_rate}, and must be positive.")
+
+
+def run_step(
+    run: Run,
+    function_id: int,
+    rules: StepRules,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Core[Ending[Any]]:
+    """Answer from the record, or wait for the barrier, run the function and record how it ended."""
+    recorded = run.find_recorded(function_id, rules.name)
+    if recorded is not None:
+        return run.replay(recorded)
+    yield from run.barrier()
+    started_at_ms = run.executor.clock.now_ms()
+    if rules.retries_allowed:
+        ending = yield from _attempt_all(run, function_id, rules, function, args, kwargs)
+    else:
+        ending = yield UserCode(Context(run, StepStatus(function_id, None, None)), function, args, kwargs)
+    # From here to the checkpoint nothing is awaited: a step that ended is recorded, whatever happens to the caller.
+    if isinstance(ending, Raised):
+        _refuse_shutdown_noise(ending.error)
+    return run.checkpoint(function_id, rules.name, ending, started_at_ms)
+
+
+def record_call(run: Run, function_id: int, name: str, function: Callable[[], Any]) -> Core[Ending[Any]]:
+    """Record what a library call returned, as a step of the workflow that makes it.
+
+    The function blocks, and runs in another thread where that matters. Its result is the library's own kind of value,
+    which the application's serializer need not know, so it is always pickled.
+    """
+    recorded = run.find_recorded(function_id, name)
+    if recorded is not None:
+        return run.replay(recorded)
+    yield from run.barrier()
+    started_at_ms = run.executor.clock.now_ms()
+    ending: Ending[Any]
+    try:
+        ending = Returned((yield Offload(run.executor.threads.submit, function)))
+    except Exception as error:
+        ending = Raised(error)
+    return run.checkpoint(function_id, name, ending, started_at_ms, codec=_OWN_VALUES)
+
+
+def _attempt_all(
+    run: Run,
+    function_id: int,
+    rules: StepRules,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Generator[Command, Any, Ending[Any]]:
+    status = StepStatus(function_id, 0, rules.max_attempts)
+    pause_s = rules.interval_s
+    errors: list[Exception] = []
+    for attempt in range(rules.max_attempts):
+        status = replace(status, current_attempt=attempt)
+        ending: Ending[Any] = yield UserCode(Context(run, status), function, args, kwargs)
+        if not isinstance(ending, Raised):
+            return ending
+        _refuse_shutdown_noise(ending.error)
+        assert isinstance(ending.error, Exception)
+        errors.append(ending.error)
+        if attempt + 1 < rules.max_attempts:
+            _logger.warning(
+                "Step %s of workflow %s failed at attempt %d of %d, trying again in %.1f s: %r",
+                *(rules.name, run.workflow_id, attempt + 1, rules.max_attempts, pause_s, ending.error),
+            )
+            yield Pause(pause_s)
+            pause_s = min(pause_s * rules.backoff_rate, MAX_RETRY_INTERVAL_S)
+    return Raised(DBOSMaxStepRetriesExceeded(rules.name, rules.max_attempts, errors))
+
+
+def _refuse_shutdown_noise(error: BaseException) -> None:
+    """A step that failed because the interpreter is going down has not ended; it runs again."""
+    if isinstance(error, RuntimeError) and "cannot schedule new futures" in str(error):
+        is_going_down = sys.is_finalizing() or "interpreter shutdown" in str(error)
+        if is_going_down:
+            raise JournalClosed(str(error)) from error

@@ -1,0 +1,125 @@
+"""Threads and the event loop of the library's own.
+
+Workflows may wait for workflows, so the threads they run in must never run out: there is no upper limit, and a thread
+that ended its work is used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from dbos.storage.promise import Bell
+
+_logger = logging.getLogger("dbos")
+
+IDLE_S = 10.0
+"""How long a thread waits for more work before it ends."""
+
+
+class ElasticThreads:
+    """As many daemon threads as there is work at a time; idle ones are used again, the latest first."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._idle: deque[_Worker] = deque()
+        self._count = 0
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run the work in a thread, at once."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+            self._count += worker is None
+            number = self._count
+        if worker is None:
+            _Worker(self, f"{self._name}-{number}", work).start()
+        else:
+            worker.take(work)
+
+    def await_work(self, worker: _Worker) -> bool:
+        """Wait for more work; returns whether there is some."""
+        with self._lock:
+            self._idle.append(worker)
+        if worker.bell.wait(IDLE_S):
+            return True
+        with self._lock, contextlib.suppress(ValueError):
+            self._idle.remove(worker)
+            return False
+        # Somebody took it off the idle ones and is about to hand it work.
+        return worker.bell.wait()
+
+
+class _Worker:
+    def __init__(self, pool: ElasticThreads, name: str, work: Callable[[], None]) -> None:
+        self._pool = pool
+        self._work: Callable[[], None] | None = work
+        self.bell = Bell()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def take(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self.bell.ring()
+
+    def _run(self) -> None:
+        while True:
+            work, self._work = self._work, None
+            if work is not None:
+                try:
+                    work()
+                except BaseException:
+                    _logger.exception("A background thread's work failed unexpectedly")
+            del work
+            if not self._pool.await_work(self):
+                return
+
+
+class BackgroundLoop:
+    """An event loop in a thread of its own, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="dbos-event-loop", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def stop(self) -> None:
+        """Stop the loop and wait for its thread. Its tasks must have been cancelled."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()

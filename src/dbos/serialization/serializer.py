@@ -1,0 +1,44 @@
+"""The seam for other formats, and the default one."""
+
+from __future__ import annotations
+
+import abc
+import base64
+import pickle
+from typing import Any
+
+
+class Serializer(abc.ABC):
+    """Turns values into text and back. Subclass it and pass an instance as ``serializer`` in the configuration.
+
+    Rows name the format they were written with. A subclass is known by its ``format_name``, by default its module and
+    class name; rows of a format that is not configured are shown as their stored text.
+    """
+
+    format_name: str | None = None
+
+    @abc.abstractmethod
+    def serialize(self, data: Any) -> str:
+        """The value as text. What it raises makes the value unstorable."""
+
+    @abc.abstractmethod
+    def deserialize(cls, serialized_data: str) -> Any:  # noqa: N805 - the published interface names it so
+        """The value of a text that ``serialize`` made."""
+
+
+class DefaultSerializer(Serializer):
+    """Pickle in Base64."""
+
+    format_name = "pickle"
+
+    def serialize(self, data: Any) -> str:
+        return base64.b64encode(pickle.dumps(data, protocol=4)).decode("ascii")
+
+    def deserialize(self, serialized_data: str) -> Any:
+        return pickle.loads(base64.b64decode(serialized_data))
+
+
+def format_name(serializer: Serializer) -> str:
+    """What rows call the serializer's format."""
+    cls = type(serializer)
+    return serializer.format_name or f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,15 @@
+"""Storage: the journal, claims, leases and reads on SQLite and PostgreSQL. No user code, no policy.
+
+The life of a workflow's row:
+
+1. *Start.* The journal inserts it as ``PENDING`` with the token of the run that begins (``batches_*``).
+2. *Checkpoints.* The run's steps are written in the order in which they ended, each batch behind a guard that locks the
+   row and asks for the token. What a step was the cause of (a child workflow) is written only with its checkpoint.
+3. *Outcome.* Status and result are written once, in the transaction of the last checkpoints, by the owner only, and
+   only while the row is ``PENDING``.
+4. *Or: crash.* The lease of the dead process is buried (``leases``), or found dead; another executor stores a token of
+   its own (``claims``) and loads the checkpoints in a later statement. Because the guard locks what it checks, a write
+   that was in flight is either visible then or refused.
+
+Every transaction goes through ``Database.transaction``, where tests can watch, kill, pause and fail it.
+"""

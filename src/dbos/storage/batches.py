@@ -1,0 +1,41 @@
+"""What a batch of the journal is on both databases; the dialects' halves are in the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dbos.model.values import AlreadyExists, LeaseLost, StartAnswer, Started, WorkflowStart
+from dbos.storage.database import Database, Transaction
+from dbos.storage.journal import BatchStore
+
+_READ_EXISTING = """
+SELECT workflow_uuid, status, name, class_name, config_name, owner_xid
+FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)"""
+
+
+def batch_store(database: Database) -> BatchStore:
+    """What commits the journal's batches to this database."""
+    from dbos.storage.sqlite import SqliteDatabase
+
+    if isinstance(database, SqliteDatabase):
+        from dbos.storage.batches_sqlite import SqliteBatchStore
+
+        return SqliteBatchStore(database)
+    from dbos.storage.batches_postgres import PostgresBatchStore
+
+    return PostgresBatchStore(database)
+
+
+def start_answers(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:
+    """The answers to starts of which some were not inserted, from what stands in their rows."""
+    rows = transaction.rows(_READ_EXISTING, {"ids": [start.workflow_id for start in starts]})
+    existing = {row[0]: AlreadyExists(*row[1:]) for row in rows}
+    return [_start_answer(start, existing.get(start.workflow_id)) for start in starts]
+
+
+def _start_answer(start: WorkflowStart, existing: AlreadyExists | None) -> StartAnswer:
+    if existing is None:
+        return LeaseLost()
+    # Two starts of a batch may share an id, and an earlier try may have inserted ours: the token tells.
+    is_ours = start.token is not None and existing.token == start.token
+    return Started() if is_ours else existing

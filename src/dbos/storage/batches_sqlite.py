@@ -1,0 +1,151 @@
+"""A batch of the journal on SQLite: one immediate transaction, which excludes all other writers from its begin on.
+
+So a guard is a plain read inside it, and rows are inserted one by one, as SQLite tells only so which of them were there
+already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dbos.model.status import PENDING
+from dbos.model.values import (
+    Batch,
+    BatchAnswer,
+    Checkpoint,
+    RunAnswer,
+    RunWrites,
+    StartAnswer,
+    Started,
+    WorkflowStart,
+)
+from dbos.storage.batches import start_answers
+from dbos.storage.database import Transaction
+from dbos.storage.sqlite import SqliteDatabase
+
+_READ_LIVE_LEASES = "SELECT lease_id FROM executors WHERE state = 'LIVE' AND lease_id ANY_OF(:ids)"
+
+_READ_LAST_SEQ = "SELECT COALESCE(MAX(seq), 0) FROM workflow_status"
+
+_INSERT_START = """
+INSERT INTO workflow_status (
+    workflow_uuid, status, name, class_name, config_name, inputs, serialization, executor_id, application_version,
+    application_id, owner_xid, lease_id, parent_workflow_id, workflow_timeout_ms, workflow_deadline_epoch_ms,
+    recovery_attempts, seq, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now}, {now})
+ON CONFLICT (workflow_uuid) DO NOTHING"""
+
+_READ_OWNERS = "SELECT workflow_uuid, owner_xid, status FROM workflow_status WHERE workflow_uuid ANY_OF(:ids)"
+
+_INSERT_CHECKPOINT = """
+INSERT INTO operation_outputs (
+    workflow_uuid, owner_xid, function_id, function_name, output, error, serialization, child_workflow_id,
+    started_at_epoch_ms, completed_at_epoch_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (workflow_uuid, function_id) DO NOTHING"""
+
+_READ_WRITERS = """
+SELECT function_id, owner_xid FROM operation_outputs WHERE workflow_uuid = :id AND function_id ANY_OF(:fids)"""
+
+_WRITE_OUTCOME = """
+UPDATE workflow_status
+SET status = ?, output = ?, error = ?, outcome_serialization = ?,
+    deduplication_id = NULL, updated_at = {now}, completed_at = {now}
+WHERE workflow_uuid = ? AND owner_xid = ? AND status = 'PENDING'"""
+
+
+class SqliteBatchStore:
+    """Commits the journal's batches to SQLite."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    def commit(self, batch: Batch) -> BatchAnswer:
+        only_reads = not batch.starts and all(run.is_check for run in batch.runs)
+        with self._database.transaction("journal", "read" if only_reads else "transaction") as transaction:
+            starts = insert_starts(transaction, batch.starts) if batch.starts else []
+            runs = _write_runs(transaction, batch.runs) if batch.runs else []
+        return BatchAnswer(starts, runs)
+
+
+def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:
+    """Insert the rows of new workflows; a row that is there already stays as it is."""
+    leases = {start.lease_id for start in starts if start.lease_id is not None}
+    alive: set[str | None] = {row[0] for row in transaction.rows(_READ_LIVE_LEASES, {"ids": list(leases)})}
+    alive.add(None)
+    last_seq = transaction.rows(_READ_LAST_SEQ)[0][0]
+    allowed = [start for start in starts if start.lease_id in alive]
+    rows = [_start_row(start, last_seq + number) for number, start in enumerate(allowed, 1)]
+    inserted = transaction.write_each(_INSERT_START, rows)
+    if len(inserted) == len(starts) and all(inserted):
+        return [Started()] * len(starts)
+    # Two starts of this batch may share an id, so who won is told by the token.
+    return start_answers(transaction, starts)
+
+
+def _write_runs(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:
+    rows = transaction.rows(_READ_OWNERS, {"ids": [run.workflow_id for run in runs]})
+    seen: dict[str, tuple[str | None, str | None]] = {row[0]: (row[1], row[2]) for row in rows}
+    return [_write_run(transaction, run, *seen.get(run.workflow_id, (None, None))) for run in runs]
+
+
+def _write_run(transaction: Transaction, run: RunWrites, token: str | None, status: str | None) -> RunAnswer:
+    if token != run.token:
+        return RunAnswer(token, status)
+    foreign = frozenset[int]()
+    children = run.children
+    if run.checkpoints:
+        inserted = transaction.write_each(_INSERT_CHECKPOINT, [_checkpoint_row(run, c) for c in run.checkpoints])
+        if not all(inserted):
+            fids = [c.function_id for c, is_new in zip(run.checkpoints, inserted, strict=True) if not is_new]
+            writers = transaction.rows(_READ_WRITERS, {"id": run.workflow_id, "fids": fids})
+            foreign = frozenset(fid for fid, writer in writers if writer != run.token)
+            children = [child for child in run.children if child.function_id not in fids]
+    # A child whose checkpoint an earlier try recorded was started by that try, in the same transaction.
+    answers: dict[str, StartAnswer] = {child.start.workflow_id: Started() for child in run.children}
+    if children:
+        starts = insert_starts(transaction, [child.start for child in children])
+        answers.update(zip((child.start.workflow_id for child in children), starts, strict=True))
+    outcome = run.outcome
+    if outcome is not None and status == PENDING:
+        row = (outcome.status, outcome.output, outcome.error, outcome.serialization, run.workflow_id, run.token)
+        transaction.write_each(_WRITE_OUTCOME, [row])
+    return RunAnswer(token, status, foreign, answers)
+
+
+def _start_row(start: WorkflowStart, seq: int) -> tuple[Any, ...]:
+    return (
+        start.workflow_id,
+        start.status,
+        start.name,
+        start.class_name,
+        start.config_name,
+        start.inputs,
+        start.serialization,
+        start.executor_id,
+        start.application_version,
+        start.application_id,
+        start.token,
+        start.lease_id,
+        start.parent_workflow_id,
+        start.timeout_ms,
+        start.deadline_ms,
+        0 if start.token is None else 1,
+        seq,
+    )
+
+
+def _checkpoint_row(run: RunWrites, checkpoint: Checkpoint) -> tuple[Any, ...]:
+    return (
+        run.workflow_id,
+        run.token,
+        checkpoint.function_id,
+        checkpoint.name,
+        checkpoint.output,
+        checkpoint.error,
+        checkpoint.serialization,
+        checkpoint.child_workflow_id,
+        checkpoint.started_at_ms,
+        checkpoint.completed_at_ms,
+    )

@@ -1,0 +1,234 @@
+"""Connections and transactions: everything that touches a database goes through ``Database.transaction``.
+
+SQLAlchemy makes the engine and keeps the pool; the statements run on the driver's own cursors, as building a statement
+object for each call would cost more than the call. A statement is written once for both databases:
+
+- parameters are named, ``:name``, and always bound;
+- ``{schema}`` is the prefix of a table's name, ``{now}`` the database's clock in epoch milliseconds;
+- ``ANY_OF(:names)`` after a column asks whether it is in the list that is bound to ``names``.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from dbos.error import DBOSInitializationError
+from dbos.storage.gate import Gate
+from dbos.storage.errors import TransientStorageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import PoolProxiedConnection
+
+Scope = Literal["transaction", "statement", "read"]
+"""What a transaction holds: several statements; one that writes; or only reads, which need no common snapshot."""
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+_NO_LOCK = contextlib.nullcontext()
+
+MAX_RETRY_S = 30.0
+"""How long ``run`` tries a transaction again before it gives up."""
+
+
+class Transaction:
+    """An open transaction, or a single statement that is one."""
+
+    __slots__ = ("_cursor", "_database")
+
+    def __init__(self, database: Database, cursor: Any) -> None:
+        self._database = database
+        self._cursor = cursor
+
+    def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """Run the statement and return its rows."""
+        self._database.execute(self._cursor, statement, parameters)
+        return list(self._cursor.fetchall())
+
+    def write(self, statement: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run the statement and return how many rows it changed."""
+        self._database.execute(self._cursor, statement, parameters)
+        return int(self._cursor.rowcount)
+
+    def write_each(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[bool]:
+        """Run the statement, whose parameters go by position, for each row; returns which of them changed something."""
+        statement = self._database.compiled(statement)
+        cursor = self._cursor
+        execute = cursor.execute
+        changed: list[bool] = []
+        for row in rows:
+            execute(statement, row)
+            changed.append(cursor.rowcount > 0)
+        return changed
+
+
+class Database(abc.ABC):
+    """One system database: its engine, its dialect, its transactions.
+
+    Args:
+        engine: Where connections come from.
+        owns_engine: Whether it was made for this object, and is disposed with it.
+        gate: Called at every transaction's begin, before its commit and after it; for tests.
+    """
+
+    schema_prefix: str
+    clock_expression: str
+    locks_rows: bool
+    """Whether rows can be locked one by one; if not, a writing transaction excludes all others."""
+
+    def __init__(self, engine: Engine, *, owns_engine: bool, gate: Gate | None = None) -> None:
+        self.engine = engine
+        self._owns_engine = owns_engine
+        self._gate = gate
+        self._compiled: dict[str, str] = {}
+        self.write_lock: contextlib.AbstractContextManager[object] = _NO_LOCK
+        """What the writers of this process queue up at, where the database lets only one write at a time."""
+        self._shared_lock: threading.RLock | None = threading.RLock() if _has_one_connection(engine) else None
+        self._shared: PoolProxiedConnection | None = None
+
+    # -- what the dialects say
+
+    @property
+    @abc.abstractmethod
+    def location(self) -> str:
+        """The database as error messages name it, without its password."""
+
+    @abc.abstractmethod
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the same transaction may succeed later."""
+
+    @abc.abstractmethod
+    def compile(self, statement: str) -> str:
+        """The statement in the driver's words."""
+
+    @abc.abstractmethod
+    def prepare(self, connection: PoolProxiedConnection) -> Callable[[], None] | None:
+        """Make a connection that was checked out ready for use; returns how to give it back as it came."""
+
+    @abc.abstractmethod
+    def begin(self, cursor: Any) -> None:
+        """Begin a transaction that may write."""
+
+    @abc.abstractmethod
+    def execute(self, cursor: Any, statement: str, parameters: Mapping[str, Any] | None) -> None:
+        """Run a statement written as the module's description says."""
+
+    # -- what the layers above use
+
+    def run(self, operation: str, work: Callable[[Transaction], T], scope: Scope = "transaction") -> T:
+        """Run ``work`` in a transaction, again if it fails for now, for at most ``MAX_RETRY_S``.
+
+        Args:
+            operation: What the transaction does, in one word; the gate is told.
+            work: Called with the transaction. It must have no effect but on the database.
+            scope: See ``Scope``; only a transaction of several statements needs a begin and a commit.
+        """
+        delay, gives_up_at = 0.005, time.monotonic() + MAX_RETRY_S
+        while True:
+            try:
+                with self.transaction(operation, scope) as transaction:
+                    return work(transaction)
+            except TransientStorageError as error:
+                if time.monotonic() > gives_up_at:
+                    cause = error.__cause__ or error
+                    raise cause from None
+                time.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(delay * 2, 0.5)
+
+    @contextlib.contextmanager
+    def transaction(self, operation: str, scope: Scope = "transaction") -> Iterator[Transaction]:
+        """A transaction, committed at the end of the block, rolled back if it raises.
+
+        Raises:
+            TransientStorageError: A failure that may pass, its cause the driver's error. If it happened at the commit,
+                the transaction may have been committed or not.
+        """
+        gate = self._gate
+        if gate is not None:
+            gate(operation, "begin")
+        try:
+            with self.write_lock if scope != "read" else _NO_LOCK, self._connection() as connection:
+                cursor = connection.cursor()
+                if scope == "read" or (scope == "statement" and gate is None):
+                    yield Transaction(self, cursor)
+                else:
+                    self.begin(cursor)
+                    try:
+                        yield Transaction(self, cursor)
+                        if gate is not None:
+                            gate(operation, "before_commit")
+                        cursor.execute("COMMIT")
+                    except Exception:
+                        with contextlib.suppress(Exception):
+                            cursor.execute("ROLLBACK")
+                        raise
+                cursor.close()
+        except Exception as error:
+            if not isinstance(error, TransientStorageError) and self.is_transient(error):
+                raise TransientStorageError(f"{operation}: {_first_line(error)}") from error
+            raise
+        if gate is not None:
+            gate(operation, "after_commit")
+
+    def compiled(self, statement: str) -> str:
+        """The statement in the driver's words, from the cache."""
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = self._compiled[statement] = self.compile(statement)
+        return compiled
+
+    def close(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+        if self._owns_engine:
+            self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[PoolProxiedConnection]:
+        if self._shared_lock is not None:
+            with self._shared_lock:
+                if self._shared is None:
+                    self._shared = self.engine.raw_connection()
+                give_back = self.prepare(self._shared)
+                try:
+                    yield self._shared
+                finally:
+                    if give_back is not None:
+                        give_back()
+            return
+        connection = self.engine.raw_connection()
+        try:
+            give_back = self.prepare(connection)
+            yield connection
+            if give_back is not None:
+                give_back()
+        except BaseException as error:
+            # After a failed transaction or an interruption nobody knows what state the connection is in.
+            connection.invalidate(error if isinstance(error, Exception) else None)
+            raise
+        finally:
+            connection.close()
+
+    def with_names(self, statement: str) -> str:
+        """The statement with the schema's prefix and the clock filled in."""
+        return statement.replace("{schema}", self.schema_prefix).replace("{now}", self.clock_expression)
+
+
+def _has_one_connection(engine: Engine) -> bool:
+    """Whether all threads share one connection, or each has an (in-memory) database of its own."""
+    from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+    return isinstance(engine.pool, SingletonThreadPool | StaticPool)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,413 @@
+"""The journal: the durable writes of all running workflows, committed together.
+
+What runs write reaches the journal in two ways. ``submit`` asks for it to be made durable and returns a ticket to wait
+for. ``hold`` keeps a checkpoint back: the run that recorded it goes on with deterministic code, and the checkpoint
+travels with whatever the run submits next. A crash before that looks exactly like a crash inside the step. What is
+held for longer than ``hold_back_s`` is submitted by the journal itself, so that nobody waits for a run that dawdles.
+
+One thread at a time leads: it takes everything that is pending, commits it in one transaction, settles the tickets and
+looks again. While it commits, the next batch gathers, so the more writers there are, the more each commit carries, and
+a lone writer never waits for company. A thread that finds the journal idle leads for its own ticket, without any
+hand-off. Event loops must not block, so a thread of the journal's own leads for them; it also watches over what is held.
+
+A run's writes stay in order and are never torn apart: a batch that fails for good is retried run by run, and a run
+whose write is refused for good fails all its later ones with the same error. A batch that fails for now (connection
+lost, deadlock, file locked) is retried until it succeeds or the journal closes; storage recognises what an earlier try
+had committed after all. A leader that is interrupted (Ctrl-C) puts its batch back for the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from dbos.model.clock import Clock
+from dbos.model.limits import MAX_BATCH_CHARS, MAX_BATCH_WRITES
+from dbos.model.values import (
+    Batch,
+    BatchAnswer,
+    Checkpoint,
+    ChildStart,
+    Outcome,
+    RunAnswer,
+    RunWrites,
+    StartAnswer,
+    WorkflowStart,
+)
+from dbos.storage.errors import JournalClosed, TransientStorageError
+from dbos.storage.promise import Bell, Promise
+
+_logger = logging.getLogger("dbos")
+
+_FIRST_RETRY_S = 0.01
+_LONGEST_RETRY_S = 2.0
+_TRIES_WHILE_CLOSING = 6
+_LOOKS_IN_VAIN = 25
+"""How often the writer thread looks for held checkpoints and finds none, before it sleeps until it is called."""
+
+
+class BatchStore(Protocol):
+    """What the journal asks of storage."""
+
+    def commit(self, batch: Batch) -> BatchAnswer:
+        """Write the batch in one transaction.
+
+        Raises:
+            TransientStorageError: It may have been committed or not, and may be tried again.
+            Exception: It was not committed, and trying again does not help.
+        """
+        ...
+
+
+class RunLog:
+    """The journal's end of one run: who writes, what is held back, and what became of it."""
+
+    __slots__ = ("failure", "foreign", "held", "last", "token", "workflow_id")
+
+    def __init__(self, workflow_id: str, token: str) -> None:
+        self.workflow_id = workflow_id
+        self.token = token
+        self.held: list[Checkpoint] = []
+        self.last: Ticket | None = None
+        """The newest ticket; the run's earlier ones are done when it is."""
+        self.failure: BaseException | None = None
+        """Why a write of the run was refused for good."""
+        self.foreign: frozenset[int] = frozenset()
+        """Steps of this run that another run had recorded before."""
+
+
+class Ticket(Promise[RunAnswer]):
+    """What one run submitted together, and the promise of its answer."""
+
+    __slots__ = ("checkpoints", "children", "journal", "log", "outcome")
+
+    def __init__(
+        self,
+        journal: Journal,
+        log: RunLog,
+        checkpoints: Sequence[Checkpoint],
+        children: Sequence[ChildStart],
+        outcome: Outcome | None,
+    ) -> None:
+        super().__init__()
+        self.journal = journal
+        self.log = log
+        self.checkpoints = checkpoints
+        self.children = children
+        self.outcome = outcome
+
+    def block(self) -> RunAnswer:
+        self.journal.wait(self)
+        return self.result()
+
+    async def wait(self) -> RunAnswer:
+        if not self.is_done:
+            self.journal.kick()
+        return await super().wait()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many writes it holds, and about how many characters."""
+        chars = sum(len(c.output or "") + len(c.error or "") for c in self.checkpoints)
+        chars += sum(len(child.start.inputs) for child in self.children)
+        if self.outcome is not None:
+            chars += len(self.outcome.output or "") + len(self.outcome.error or "")
+        return len(self.checkpoints) + len(self.children) + 1, chars
+
+
+class StartTicket(Promise[StartAnswer]):
+    """The start of a workflow that no run rides with, and the promise of its answer."""
+
+    __slots__ = ("journal", "start")
+
+    def __init__(self, journal: Journal, start: WorkflowStart) -> None:
+        super().__init__()
+        self.journal = journal
+        self.start = start
+
+    def block(self) -> StartAnswer:
+        self.journal.wait(self)
+        return self.result()
+
+    async def wait(self) -> StartAnswer:
+        if not self.is_done:
+            self.journal.kick()
+        return await super().wait()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return 1, len(self.start.inputs)
+
+
+AnyTicket = Ticket | StartTicket
+
+
+class Journal:
+    """Gathers, commits, settles. See the module's description."""
+
+    def __init__(self, store: BatchStore, clock: Clock, hold_back_s: float = 0.002) -> None:
+        self._store = store
+        self._clock = clock
+        self._hold_back_s = hold_back_s
+        self._lock = threading.Lock()
+        self._pending: list[AnyTicket] = []
+        self._held: dict[RunLog, float] = {}
+        """Since when each run holds something back; oldest first."""
+        self._is_led = False
+        self._closing = threading.Event()
+        self._bell = Bell()
+        self._writer: threading.Thread | None = None
+        self._writer_looks = False
+        """Whether the writer thread looks for overdue checkpoints; else it sleeps until the bell rings."""
+
+    # -- what runs call
+
+    def hold(self, log: RunLog, checkpoint: Checkpoint) -> None:
+        """Keep the checkpoint back until the run submits, or for ``hold_back_s`` at most."""
+        with self._lock:
+            self._refuse_if_closed()
+            log.held.append(checkpoint)
+            if log not in self._held:
+                self._held[log] = self._clock.monotonic()
+            must_wake, self._writer_looks = not self._writer_looks, True
+        if must_wake:
+            self.kick()
+
+    def submit(
+        self, log: RunLog, *, children: Sequence[ChildStart] = (), outcome: Outcome | None = None
+    ) -> Ticket:
+        """Ask for what the run holds, then for what is given, to be made durable, all in one transaction.
+
+        With nothing held and nothing given it asks who owns the run, and its status.
+        """
+        with self._lock:
+            self._refuse_if_closed()
+            return self._submit(log, children, outcome)
+
+    def start(self, start: WorkflowStart) -> StartTicket:
+        """Ask for a new workflow's row."""
+        ticket = StartTicket(self, start)
+        with self._lock:
+            self._refuse_if_closed()
+            self._pending.append(ticket)
+        return ticket
+
+    def barrier(self, log: RunLog) -> Ticket | None:
+        """The ticket to wait for until all that the run recorded is durable; ``None`` if it is already."""
+        with self._lock:
+            if log.held:
+                self._refuse_if_closed()
+                return self._submit(log, (), None)
+            return log.last if log.last is not None and not log.last.is_done else None
+
+    def flush(self) -> None:
+        """Make durable what is held and pending now, and wait for it."""
+        with self._lock:
+            for log in list(self._held):
+                self._submit(log, (), None)
+            waiting = list(self._pending)
+        for ticket in waiting:
+            self.wait(ticket)
+
+    def close(self) -> None:
+        """Make durable what was recorded so far, as far as the database lets us; from then on refuse everything."""
+        with self._lock:
+            for log in list(self._held):
+                self._submit(log, (), None)
+            self._closing.set()
+            waiting = list(self._pending)
+        for ticket in waiting:
+            self.wait(ticket)
+        self._bell.ring()
+        if self._writer is not None and self._writer is not threading.current_thread():
+            self._writer.join()
+
+    # -- waiting and leading
+
+    def wait(self, ticket: AnyTicket) -> None:
+        """Block this thread until the ticket is settled, leading whenever nobody else does."""
+        try:
+            while not ticket.is_done:
+                with self._lock:
+                    leads = not self._is_led and not ticket.is_done
+                    if leads:
+                        self._is_led = True
+                if leads:
+                    self._lead(ticket)
+                    continue
+                # Whoever leads now looks at what is pending before it leaves, and wakes a successor.
+                sleeper = ticket.sleeper()
+                if sleeper is not None:
+                    sleeper.acquire()
+        except BaseException:
+            # We may have been woken to lead.
+            self.kick()
+            raise
+
+    def kick(self) -> None:
+        """Have the writer thread commit what is pending, unless somebody is about to."""
+        if self._writer is None:
+            with self._lock:
+                if self._writer is None:
+                    self._writer = threading.Thread(target=self._write, name="dbos-journal", daemon=True)
+                    self._writer.start()
+        if not self._is_led:
+            self._bell.ring()
+
+    def _write(self) -> None:
+        looks_in_vain = 0
+        while True:
+            with self._lock:
+                self._submit_overdue()
+                leads = bool(self._pending) and not self._is_led
+                if leads:
+                    self._is_led = True
+                elif self._closing.is_set() and not self._pending:
+                    return
+                looks_in_vain = 0 if self._held else looks_in_vain + 1
+                self._writer_looks = looks_in_vain < _LOOKS_IN_VAIN
+            if leads:
+                self._lead(None)
+            else:
+                self._bell.wait(self._hold_back_s if self._writer_looks else None)
+
+    def _lead(self, mine: AnyTicket | None) -> None:
+        """Commit batch after batch: until ``mine`` is settled, or, for the writer thread, until nothing is pending."""
+        taken: list[AnyTicket] = []
+        try:
+            while True:
+                with self._lock:
+                    taken = self._take()
+                    if not taken:
+                        self._is_led = False
+                        return
+                self._commit(taken)
+                taken = []
+                if mine is not None and mine.is_done:
+                    self._hand_over()
+                    return
+        except BaseException:
+            with self._lock:
+                self._pending[:0] = [ticket for ticket in taken if not ticket.is_done]
+                self._is_led = False
+            self.kick()
+            raise
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            self._is_led = False
+            waiting = list(self._pending)
+        if waiting and not any(ticket.wake_sleeper() for ticket in waiting):
+            self.kick()
+
+    def _take(self) -> list[AnyTicket]:
+        """Take what one batch may hold off the pending tickets. The lock is held."""
+        writes = chars = 0
+        for count, ticket in enumerate(self._pending):
+            its_writes, its_chars = ticket.size
+            writes, chars = writes + its_writes, chars + its_chars
+            if count and (writes > MAX_BATCH_WRITES or chars > MAX_BATCH_CHARS):
+                taken, self._pending = self._pending[:count], self._pending[count:]
+                return taken
+        taken, self._pending = self._pending, []
+        return taken
+
+    # -- committing
+
+    def _commit(self, tickets: list[AnyTicket]) -> None:
+        """Commit and settle the tickets. Only an interruption is raised."""
+        batch = _assemble(tickets)
+        delay = _FIRST_RETRY_S
+        tries_while_closing = 0
+        while True:
+            try:
+                answer = self._store.commit(batch)
+            except TransientStorageError as error:
+                tries_while_closing += self._closing.is_set()
+                if tries_while_closing > _TRIES_WHILE_CLOSING:
+                    return self._reject(tickets, JournalClosed("The database did not answer before the shutdown."))
+                _logger.warning("The database refused a commit for now, trying again: %s", error)
+                time.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(delay * 2, _LONGEST_RETRY_S)
+            except Exception as error:
+                parts = _by_run(tickets)
+                if len(parts) == 1:
+                    return self._reject(tickets, error)
+                for part in parts:
+                    self._commit(part)
+                return None
+            else:
+                return _settle(tickets, batch, answer)
+
+    def _reject(self, tickets: list[AnyTicket], error: BaseException) -> None:
+        for ticket in tickets:
+            if isinstance(ticket, Ticket):
+                ticket.log.failure = error
+        Promise.settle_all([(ticket, None, error) for ticket in tickets])
+
+    def _submit(self, log: RunLog, children: Sequence[ChildStart], outcome: Outcome | None) -> Ticket:
+        ticket = Ticket(self, log, log.held, children, outcome)
+        log.held = []
+        self._held.pop(log, None)
+        if log.failure is not None:
+            ticket.reject(log.failure)
+        else:
+            self._pending.append(ticket)
+            log.last = ticket
+        return ticket
+
+    def _submit_overdue(self) -> None:
+        """Submit what was held for too long. The lock is held."""
+        now = self._clock.monotonic()
+        for log, since in list(self._held.items()):
+            if now - since < self._hold_back_s:
+                break
+            self._submit(log, (), None)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closing.is_set():
+            raise JournalClosed("DBOS is shutting down.")
+
+
+def _assemble(tickets: Sequence[AnyTicket]) -> Batch:
+    batch = Batch()
+    runs: dict[RunLog, RunWrites] = {}
+    for ticket in tickets:
+        if isinstance(ticket, StartTicket):
+            batch.starts.append(ticket.start)
+            continue
+        run = runs.get(ticket.log)
+        if run is None:
+            run = runs[ticket.log] = RunWrites(ticket.log.workflow_id, ticket.log.token)
+            batch.runs.append(run)
+        run.checkpoints.extend(ticket.checkpoints)
+        run.children.extend(ticket.children)
+        if ticket.outcome is not None:
+            run.outcome = ticket.outcome
+    return batch
+
+
+def _by_run(tickets: Sequence[AnyTicket]) -> list[list[AnyTicket]]:
+    """The tickets grouped by run, each start on its own."""
+    groups: dict[object, list[AnyTicket]] = {}
+    for ticket in tickets:
+        groups.setdefault(ticket.log if isinstance(ticket, Ticket) else ticket, []).append(ticket)
+    return list(groups.values())
+
+
+def _settle(tickets: Sequence[AnyTicket], batch: Batch, answer: BatchAnswer) -> None:
+    starts = iter(answer.starts)
+    runs = {run.token: its_answer for run, its_answer in zip(batch.runs, answer.runs, strict=True)}
+    for ticket in tickets:
+        if isinstance(ticket, Ticket) and runs[ticket.log.token].foreign:
+            ticket.log.foreign |= runs[ticket.log.token].foreign
+    Promise.settle_all(
+        [
+            (ticket, next(starts) if isinstance(ticket, StartTicket) else runs[ticket.log.token], None)
+            for ticket in tickets
+        ]
+    )

@@ -1,0 +1,89 @@
+"""Leases: which executors are alive.
+
+Each launch of an executor registers a lease of its own and renews it; every claim names the lease that it was made
+under. A lease ends by an act that is recorded in its row: the executor releases it, or another one buries it. Time
+alone ends no lease.
+"""
+
+from __future__ import annotations
+
+from dbos.model.values import Lease, ProcessIdentity
+from dbos.storage.database import Database, Transaction
+
+_REGISTER = """
+INSERT INTO {schema}executors (lease_id, executor_id, application_version, state, renewals, started_at, renewed_at,
+    hostname, pid, boot_id, pid_namespace, pid_started)
+VALUES (:lease_id, :executor_id, :version, 'LIVE', 0, {now}, {now}, :hostname, :pid, :boot_id, :namespace, :started)"""
+
+_RENEW = """
+UPDATE {schema}executors SET renewals = renewals + 1, renewed_at = {now}
+WHERE lease_id = :lease_id AND state = 'LIVE'"""
+
+_READ_LIVE = """
+SELECT lease_id, executor_id, application_version, hostname, pid, boot_id, pid_namespace, pid_started, renewals
+FROM {schema}executors WHERE state = 'LIVE' AND lease_id <> :own"""
+
+# The key changes hands here, so to say: this excludes the starts and claims that lock the row to see it alive.
+_LOCK_POSTGRES = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id FOR UPDATE"
+
+_BURY = """
+UPDATE {schema}executors SET state = 'DEAD'
+WHERE lease_id = :lease_id AND state = 'LIVE' AND renewals = :renewals"""
+
+_HAND_BACK = """
+UPDATE {schema}workflow_status SET owner_xid = NULL
+WHERE status = 'PENDING' AND lease_id = :lease_id"""
+
+_REMOVE = "DELETE FROM {schema}executors WHERE lease_id = :lease_id"
+
+
+def register_lease(database: Database, lease: Lease) -> None:
+    """Record a new, live lease."""
+    process = lease.process
+    parameters = {
+        "lease_id": lease.lease_id,
+        "executor_id": lease.executor_id,
+        "version": lease.application_version,
+        "hostname": process.hostname,
+        "pid": process.pid,
+        "boot_id": process.boot_id,
+        "namespace": process.pid_namespace,
+        "started": process.pid_started,
+    }
+    database.run("register_lease", lambda transaction: transaction.write(_REGISTER, parameters), "statement")
+
+
+def renew_lease(database: Database, lease_id: str) -> bool:
+    """Count one renewal; returns whether the lease is still alive."""
+    with database.transaction("renew_lease", "statement") as transaction:
+        return transaction.write(_RENEW, {"lease_id": lease_id}) == 1
+
+
+def read_live_leases(database: Database, own: str) -> list[Lease]:
+    """All live leases but one's own."""
+    rows = database.run("read_leases", lambda t: t.rows(_READ_LIVE, {"own": own}), "read")
+    return [Lease(row[0], row[1], row[2], ProcessIdentity(*row[3:8]), row[8]) for row in rows]
+
+
+def bury_lease(database: Database, lease: Lease) -> bool:
+    """Mark the lease dead unless it was renewed since it was read; returns whether this call did it.
+
+    Afterwards no start or claim under it can succeed, and those before are visible: its workflows may be taken over.
+    """
+
+    def bury(transaction: Transaction) -> bool:
+        if database.locks_rows:
+            transaction.rows(_LOCK_POSTGRES, {"lease_id": lease.lease_id})
+        return transaction.write(_BURY, {"lease_id": lease.lease_id, "renewals": lease.renewals}) == 1
+
+    return database.run("bury_lease", bury)
+
+
+def release_lease(database: Database, lease_id: str) -> None:
+    """End one's own lease and hand back what it still claims; whoever looks next may take that up."""
+
+    def release(transaction: Transaction) -> None:
+        transaction.write(_HAND_BACK, {"lease_id": lease_id})
+        transaction.write(_REMOVE, {"lease_id": lease_id})
+
+    database.run("release_lease", release)

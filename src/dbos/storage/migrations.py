@@ -1,0 +1,106 @@
+"""Brings a system database's schema up to date, safely also when several processes do so at once."""
+
+from __future__ import annotations
+
+from dbos.error import DBOSInitializationError
+from dbos.storage.database import Database, Transaction
+from dbos.storage.postgres import PostgresDatabase, quoted
+from dbos.storage.schema import MIGRATIONS, NEWEST, SEQUENCES, TABLES, VERSION_TABLE, Migration
+
+_LOCK = 7_365_106_208_573_117
+"""The advisory lock that processes migrating one PostgreSQL database share: an arbitrary number."""
+
+
+def migrate(database: Database) -> None:
+    """Run the migrations that the database has not seen, in one transaction.
+
+    Raises:
+        DBOSInitializationError: The schema is newer than this version of the library knows.
+    """
+    if _version(database) == NEWEST:
+        return
+    if isinstance(database, PostgresDatabase):
+        database.run("migrate", lambda transaction: _migrate_postgres(transaction, database))
+    else:
+        database.run("migrate", lambda transaction: _migrate_to_newest(transaction, database))
+
+
+def reset(database: Database) -> None:
+    """Drop the library's tables, with everything in them, and make them anew. Other tables are left alone."""
+
+    def drop(transaction: Transaction) -> None:
+        for table in TABLES:
+            transaction.write(f"DROP TABLE IF EXISTS {{schema}}{table}")
+        if isinstance(database, PostgresDatabase):
+            for sequence in SEQUENCES:
+                transaction.write(f"DROP SEQUENCE IF EXISTS {{schema}}{sequence}")
+
+    database.run("reset", drop)
+    migrate(database)
+
+
+def _version(database: Database) -> int:
+    """The number of the newest migration that the database has seen; 0 for a fresh one."""
+
+    def look(transaction: Transaction) -> int:
+        if isinstance(database, PostgresDatabase):
+            exists = transaction.rows(
+                "SELECT to_regclass(:name) IS NOT NULL", {"name": f"{database.schema_prefix}{VERSION_TABLE}"}
+            )[0][0]
+        else:
+            exists = bool(
+                transaction.rows(
+                    "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name", {"name": VERSION_TABLE}
+                )
+            )
+        return _newest_seen(transaction) if exists else 0
+
+    version = database.run("read_version", look, "read")
+    if version > NEWEST:
+        raise DBOSInitializationError(
+            f"{database.location} has schema version {version}, and this version of DBOS knows schemas up to {NEWEST}. "
+            "A newer version of the library has used this database: install that one here too."
+        )
+    return version
+
+
+def _newest_seen(transaction: Transaction) -> int:
+    return int(transaction.rows(f"SELECT COALESCE(MAX(number), 0) FROM {{schema}}{VERSION_TABLE}")[0][0])
+
+
+def _migrate_postgres(transaction: Transaction, database: PostgresDatabase) -> None:
+    # One process migrates, the others wait and then find nothing to do. The lock goes with the transaction.
+    transaction.rows("SELECT pg_advisory_xact_lock(:lock)", {"lock": _LOCK})
+    exists = transaction.rows("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": database.schema})
+    if not exists:
+        # Asked first, as IF NOT EXISTS needs the right to create schemas also where it creates none.
+        transaction.write(f"CREATE SCHEMA {quoted(database.schema)}")
+    _migrate_to_newest(transaction, database)
+
+
+def _migrate_to_newest(transaction: Transaction, database: Database) -> None:
+    transaction.write(
+        f"CREATE TABLE IF NOT EXISTS {{schema}}{VERSION_TABLE} "
+        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
+    )
+    seen = _newest_seen(transaction)
+    for migration in MIGRATIONS:
+        if migration.number > seen:
+            _apply(transaction, database, migration)
+
+
+def _apply(transaction: Transaction, database: Database, migration: Migration) -> None:
+    is_postgres = isinstance(database, PostgresDatabase)
+    statements = (
+        (*migration.postgres, *migration.statements) if is_postgres else (*migration.statements, *migration.sqlite)
+    )
+    for statement in statements:
+        for sequence in SEQUENCES:
+            name = f"{database.schema_prefix}{sequence}".replace("'", "''")
+            number = f"DEFAULT nextval('{name}')" if is_postgres else ""
+            statement = statement.replace(f"{{{sequence}}}", number)
+        transaction.write(statement)
+    transaction.write(
+        f"INSERT INTO {{schema}}{VERSION_TABLE} (number, name, applied_at) VALUES (:number, :name, {{now}})",
+        {"number": migration.number, "name": migration.name},
+    )

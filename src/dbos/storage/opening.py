@@ -1,0 +1,137 @@
+"""Opens a system database by URL or with the application's engine, and says in plain words why it cannot."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from dbos.error import DBOSInitializationError
+from dbos.storage.database import Database
+from dbos.storage.errors import TransientStorageError
+from dbos.storage.gate import Gate
+from dbos.storage.migrations import migrate
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Engine
+
+CONNECT_TIMEOUT_S = 10
+POOL_TIMEOUT_S = 30.0
+
+
+def open_database(
+    *,
+    url: str | None,
+    engine: Engine | None = None,
+    schema: str = "dbos",
+    pool_size: int = 20,
+    gate: Gate | None = None,
+) -> Database:
+    """Open the system database, create what is missing of it, and bring its schema up to date.
+
+    Args:
+        url: A SQLAlchemy URL of PostgreSQL (driver psycopg 3, also when none is named) or SQLite.
+        engine: Used instead of the URL if given; it stays the caller's, and is not disposed.
+        schema: The PostgreSQL schema of the tables.
+        pool_size: The largest number of connections, where the engine is made here.
+        gate: See ``dbos.storage.gate``.
+
+    Raises:
+        DBOSInitializationError: It cannot be used; the message says why and what to do.
+    """
+    owns_engine = engine is None
+    if engine is None:
+        if url is None:
+            raise DBOSInitializationError("Neither a database URL nor an engine is given.")
+        engine = _make_engine(_parse(url), pool_size)
+    try:
+        database = _open(engine, schema, owns_engine, gate)
+        migrate(database)
+    except DBOSInitializationError:
+        raise
+    except Exception as error:
+        if owns_engine:
+            engine.dispose()
+        raise _explain(error, engine) from error
+    return database
+
+
+def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> Database:
+    backend, driver = engine.url.get_backend_name(), engine.dialect.driver
+    if backend == "sqlite" and driver == "pysqlite":
+        from dbos.storage.sqlite import OLDEST_VERSION, SqliteDatabase
+
+        if sqlite3.sqlite_version_info < OLDEST_VERSION:
+            raise DBOSInitializationError(
+                f"SQLite {sqlite3.sqlite_version} is too old: DBOS needs {'.'.join(map(str, OLDEST_VERSION))} or later. "
+                "Use a newer Python, or PostgreSQL."
+            )
+        return SqliteDatabase(engine, owns_engine=owns_engine, gate=gate)
+    if backend == "postgresql" and driver == "psycopg":
+        from dbos.storage.postgres import PostgresDatabase, create_database_if_missing
+
+        create_database_if_missing(engine)
+        return PostgresDatabase(engine, schema=schema, owns_engine=owns_engine, gate=gate)
+    raise DBOSInitializationError(
+        f"The system database engine uses {backend}+{driver}. DBOS works with postgresql+psycopg (psycopg 3) and "
+        "with sqlite (the standard library's driver)."
+    )
+
+
+def _parse(url: str) -> URL:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise DBOSInitializationError(
+            "The database URL cannot be parsed. It looks like postgresql://user:password@host:5432/database or "
+            "sqlite:///path/to/file.sqlite; special characters in the password must be percent-encoded."
+        ) from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername in ("postgresql+psycopg", "sqlite", "sqlite+pysqlite"):
+        return parsed
+    raise DBOSInitializationError(
+        f"The database URL begins with {parsed.drivername}://. DBOS works with postgresql:// (psycopg 3) and sqlite://."
+    )
+
+
+def _make_engine(url: URL, pool_size: int) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import QueuePool, StaticPool
+
+    # Transactions end before their connection goes back, so that the pool has nothing to reset.
+    options: dict[str, Any] = {"pool_reset_on_return": None}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": 0, "check_same_thread": False}
+        if url.database in (None, "", ":memory:"):
+            return create_engine(url, poolclass=StaticPool, **options)
+    elif "connect_timeout" not in url.query:
+        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    return create_engine(
+        url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT_S, **options
+    )
+
+
+def _explain(error: Exception, engine: Engine) -> DBOSInitializationError:
+    url = engine.url.render_as_string(hide_password=True)
+    cause = error.__cause__ if isinstance(error, TransientStorageError) and error.__cause__ else error
+    text = str(cause).strip() or type(cause).__name__
+    if engine.url.get_backend_name() == "sqlite":
+        path = engine.url.database
+        remedies = (
+            ("not a database", "The file exists and is something else, or is damaged. Move it away or give another path."),
+            ("malformed", "The file is damaged. Restore it from a backup, or move it away."),
+            ("readonly", "The process may not write to the file. Give it the right to, or give another path."),
+            ("read-only", "The process may not write to the file. Give it the right to, or give another path."),
+            ("unable to open", "Its directory must exist, and the process must be allowed to write there."),
+            ("locked", "Another process holds it locked. Stop that process, or give another path."),
+        )
+        remedy = next((advice for sign, advice in remedies if sign in text.lower()), "Check the path and its rights.")
+        return DBOSInitializationError(f"The SQLite database {path!r} cannot be used: {text}. {remedy}")
+    return DBOSInitializationError(
+        f"The PostgreSQL database {url} cannot be used: {text}\nCheck that the server runs and can be reached, and the "
+        f"user, password and database name. (Each try to connect waits for {CONNECT_TIMEOUT_S} s at most, unless the "
+        "URL says connect_timeout.)"
+    )

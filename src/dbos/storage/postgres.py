@@ -1,0 +1,97 @@
+"""PostgreSQL through psycopg 3: connections in autocommit, so that a lone statement is a transaction of one round trip."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dbos.storage.database import Database
+from dbos.storage.gate import Gate
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import PoolProxiedConnection
+
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+)\b")
+_ANY_OF = re.compile(r"ANY_OF\(:([a-z_]+)\)")
+
+_TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
+"""Serialization failure, deadlock, lock not available, read-only (a server in the middle of a fail-over)."""
+
+
+class PostgresDatabase(Database):
+    """A system database in one schema of a PostgreSQL database."""
+
+    locks_rows = True
+    clock_expression = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+
+    def __init__(self, engine: Engine, *, schema: str, owns_engine: bool, gate: Gate | None = None) -> None:
+        super().__init__(engine, owns_engine=owns_engine, gate=gate)
+        self.schema = schema
+        self.schema_prefix = quoted(schema) + "."
+
+    @property
+    def location(self) -> str:
+        return f"PostgreSQL at {self.engine.url.render_as_string(hide_password=True)}"
+
+    def is_transient(self, error: BaseException) -> bool:
+        import psycopg
+        from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+        if isinstance(error, psycopg.Error) and error.sqlstate in _TRANSIENT_STATES:
+            return True
+        # The driver reports a lost connection in both of these ways, and what the server lacks for now in the first.
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeoutError)
+
+    def compile(self, statement: str) -> str:
+        statement = self.with_names(statement).replace("%", "%%")
+        return _PARAMETER.sub(r"%(\1)s", _ANY_OF.sub(r"= ANY(:\1)", statement))
+
+    def prepare(self, connection: PoolProxiedConnection) -> Callable[[], None] | None:
+        driver: Any = connection.driver_connection
+        if driver.autocommit:
+            return None
+        driver.autocommit = True
+        if self._owns_engine:
+            return None
+
+        def give_back() -> None:
+            driver.autocommit = False
+
+        return give_back
+
+    def begin(self, cursor: Any) -> None:
+        cursor.execute("BEGIN")
+
+    def execute(self, cursor: Any, statement: str, parameters: Mapping[str, Any] | None) -> None:
+        cursor.execute(self.compiled(statement), parameters or {})
+
+
+def quoted(name: str) -> str:
+    """The name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def create_database_if_missing(engine: Engine) -> None:
+    """Create the database that the engine's URL names, if the server has none of that name and lets us.
+
+    Raises:
+        psycopg.Error: The server cannot be reached, or refuses.
+    """
+    import psycopg
+    from psycopg import sql
+
+    try:
+        with contextlib.closing(engine.raw_connection()):
+            return
+    except psycopg.OperationalError as error:
+        # A refused connection carries no SQLSTATE, only the server's message; "postgres" exists on every server.
+        if engine.url.database is None or "does not exist" not in str(error) or "database" not in str(error):
+            raise
+    _, parameters = engine.dialect.create_connect_args(engine.url.set(database="postgres"))
+    with psycopg.connect(**parameters, autocommit=True) as connection, contextlib.suppress(
+        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation
+    ):
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(engine.url.database)))

@@ -1,0 +1,153 @@
+"""A value that arrives later, awaited by threads, event loops and callbacks alike.
+
+``concurrent.futures.Future`` would serve threads, but wakes event loops one future at a time. A commit of the journal
+settles hundreds of promises at once, so ``Promise.settle_all`` wakes each event loop once for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+
+class Promise(Generic[T]):
+    """Settled once, with a value or with an exception. Every method may be called from any thread."""
+
+    __slots__ = ("_callbacks", "_error", "_futures", "_lock", "_sleepers", "_value", "is_done")
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._sleepers: list[threading.Lock] | None = None
+        self._futures: list[asyncio.Future[None]] | None = None
+        self._callbacks: list[Callable[[], None]] | None = None
+
+    def result(self) -> T:
+        """The value, or raise the exception. Only once it is done."""
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
+
+    def resolve(self, value: T) -> None:
+        Promise.settle_all([(self, value, None)])
+
+    def reject(self, error: BaseException) -> None:
+        Promise.settle_all([(self, None, error)])
+
+    def block(self) -> T:
+        """Wait in this thread, then return the value or raise the exception."""
+        bell = self.sleeper()
+        if bell is not None:
+            bell.acquire()
+        return self.result()
+
+    def sleeper(self) -> threading.Lock | None:
+        """A lock that is held until the promise is settled; ``None`` if it is already."""
+        with self._lock:
+            if self.is_done:
+                return None
+            bell = threading.Lock()
+            bell.acquire()
+            if self._sleepers is None:
+                self._sleepers = []
+            self._sleepers.append(bell)
+            return bell
+
+    def wake_sleeper(self) -> bool:
+        """Wake one thread that waits although nothing is settled; returns whether there was one."""
+        with self._lock:
+            if not self._sleepers:
+                return False
+            self._sleepers.pop().release()
+            return True
+
+    async def wait(self) -> T:
+        """Wait on the running event loop, then return the value or raise the exception."""
+        if not self.is_done:
+            import asyncio
+
+            future: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+            with self._lock:
+                if self.is_done:
+                    future = None
+                elif self._futures is None:
+                    self._futures = [cast("asyncio.Future[None]", future)]
+                else:
+                    self._futures.append(cast("asyncio.Future[None]", future))
+            if future is not None:
+                await future
+        return self.result()
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back when it is settled, in the thread that settles it, or at once. The callback must not raise."""
+        with self._lock:
+            if not self.is_done:
+                if self._callbacks is None:
+                    self._callbacks = []
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    @staticmethod
+    def settle_all(settlements: Iterable[tuple[Promise[Any], Any, BaseException | None]]) -> None:
+        """Settle promises, each with (value, exception), waking every event loop once. A done one stays as it is."""
+        futures: list[asyncio.Future[None]] = []
+        callbacks: list[Callable[[], None]] = []
+        for promise, value, error in settlements:
+            with promise._lock:
+                if promise.is_done:
+                    continue
+                promise._value, promise._error, promise.is_done = value, error, True
+                sleepers = promise._sleepers
+                futures.extend(promise._futures or ())
+                callbacks.extend(promise._callbacks or ())
+                promise._sleepers = promise._futures = promise._callbacks = None
+            for bell in sleepers or ():
+                bell.release()
+        _wake_futures(futures)
+        for callback in callbacks:
+            callback()
+
+
+def _wake_futures(futures: list[asyncio.Future[None]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for future in futures:
+        by_loop.setdefault(future.get_loop(), []).append(future)
+    for loop, its_futures in by_loop.items():
+        # A closed loop has nobody left who waits on it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_finish, its_futures)
+
+
+def _finish(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+class Bell:
+    """Wakes one thread that waits for it. Rings while nobody listens are remembered as one."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        # Releasing it twice means that an earlier ring was not heard yet.
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for a ring; returns whether there was one before the timeout."""
+        return self._lock.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0))

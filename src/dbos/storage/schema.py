@@ -1,0 +1,203 @@
+"""The tables, and the numbered migrations that make them.
+
+The names and columns of the published tables are a contract: users query them, and other versions of the library read
+them. Columns and tables may be added (nullable, as older clients do not know them), none renamed or dropped. There are
+no foreign keys: each would cost a look-up and a lock for every checkpoint, and what they would guard is written in one
+transaction anyway.
+
+Statements are written once for both databases. ``{schema}`` stands for the schema's prefix (empty on SQLite),
+``{workflow_seq}`` and ``{notification_seq}`` for what makes Postgres number rows; on SQLite the insert does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VERSION_TABLE = "dbos_schema_versions"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered change of the schema: ``postgres`` runs before ``statements``, ``sqlite`` after them."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+    postgres: tuple[str, ...] = ()
+    sqlite: tuple[str, ...] = ()
+
+
+_WORKFLOW_STATUS = """
+CREATE TABLE IF NOT EXISTS {schema}workflow_status (
+    workflow_uuid TEXT PRIMARY KEY,
+    status TEXT NOT NULL,
+    name TEXT,
+    class_name TEXT,
+    config_name TEXT,
+    authenticated_user TEXT,
+    assumed_role TEXT,
+    authenticated_roles TEXT,
+    inputs TEXT,
+    output TEXT,
+    error TEXT,
+    executor_id TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    application_version TEXT,
+    application_id TEXT,
+    recovery_attempts BIGINT DEFAULT 0,
+    queue_name TEXT,
+    workflow_timeout_ms BIGINT,
+    workflow_deadline_epoch_ms BIGINT,
+    started_at_epoch_ms BIGINT,
+    deduplication_id TEXT,
+    priority BIGINT NOT NULL DEFAULT 0,
+    queue_partition_key TEXT,
+    forked_from TEXT,
+    parent_workflow_id TEXT,
+    owner_xid TEXT,
+    lease_id TEXT,
+    seq BIGINT {workflow_seq},
+    serialization TEXT,
+    outcome_serialization TEXT,
+    completed_at BIGINT,
+    parked_until BIGINT,
+    parked_on TEXT
+)"""
+
+_OPERATION_OUTPUTS = """
+CREATE TABLE IF NOT EXISTS {schema}operation_outputs (
+    workflow_uuid TEXT NOT NULL,
+    function_id INTEGER NOT NULL,
+    function_name TEXT NOT NULL DEFAULT '',
+    output TEXT,
+    error TEXT,
+    child_workflow_id TEXT,
+    started_at_epoch_ms BIGINT,
+    completed_at_epoch_ms BIGINT,
+    serialization TEXT,
+    owner_xid TEXT,
+    PRIMARY KEY (workflow_uuid, function_id)
+)"""
+
+_NOTIFICATIONS = """
+CREATE TABLE IF NOT EXISTS {schema}notifications (
+    message_uuid TEXT PRIMARY KEY,
+    destination_uuid TEXT NOT NULL,
+    topic TEXT,
+    message TEXT NOT NULL,
+    created_at_epoch_ms BIGINT NOT NULL,
+    serialization TEXT,
+    seq BIGINT {notification_seq}
+)"""
+
+_EVENTS = """
+CREATE TABLE IF NOT EXISTS {schema}workflow_events (
+    workflow_uuid TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    serialization TEXT,
+    PRIMARY KEY (workflow_uuid, key)
+)"""
+
+_EVENTS_HISTORY = """
+CREATE TABLE IF NOT EXISTS {schema}workflow_events_history (
+    workflow_uuid TEXT NOT NULL,
+    key TEXT NOT NULL,
+    function_id INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    serialization TEXT,
+    PRIMARY KEY (workflow_uuid, key, function_id)
+)"""
+
+_STREAMS = """
+CREATE TABLE IF NOT EXISTS {schema}streams (
+    workflow_uuid TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    "offset" INTEGER NOT NULL,
+    function_id INTEGER NOT NULL DEFAULT 0,
+    serialization TEXT,
+    PRIMARY KEY (workflow_uuid, key, "offset")
+)"""
+
+_SCHEDULES = """
+CREATE TABLE IF NOT EXISTS {schema}workflow_schedules (
+    schedule_id TEXT PRIMARY KEY,
+    schedule_name TEXT NOT NULL UNIQUE,
+    workflow_name TEXT NOT NULL,
+    workflow_class_name TEXT,
+    schedule TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'ACTIVE',
+    context TEXT NOT NULL,
+    serialization TEXT
+)"""
+
+_EXECUTORS = """
+CREATE TABLE IF NOT EXISTS {schema}executors (
+    lease_id TEXT PRIMARY KEY,
+    executor_id TEXT NOT NULL,
+    application_version TEXT NOT NULL,
+    state TEXT NOT NULL,
+    renewals BIGINT NOT NULL DEFAULT 0,
+    started_at BIGINT NOT NULL,
+    renewed_at BIGINT NOT NULL,
+    hostname TEXT,
+    pid BIGINT,
+    boot_id TEXT,
+    pid_namespace TEXT,
+    pid_started TEXT
+)"""
+
+# Partial indexes hold the live rows only, so that finished history costs the engine nothing.
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS workflow_status_created ON {schema}workflow_status (created_at, seq)",
+    "CREATE INDEX IF NOT EXISTS workflow_status_pending ON {schema}workflow_status (lease_id) WHERE status = 'PENDING'",
+    "CREATE INDEX IF NOT EXISTS workflow_status_enqueued ON {schema}workflow_status (queue_name, priority, seq) "
+    "WHERE status = 'ENQUEUED'",
+    "CREATE UNIQUE INDEX IF NOT EXISTS workflow_status_deduplication ON {schema}workflow_status "
+    "(queue_name, deduplication_id) WHERE deduplication_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS workflow_status_parent ON {schema}workflow_status (parent_workflow_id) "
+    "WHERE parent_workflow_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS workflow_status_forked ON {schema}workflow_status (forked_from) "
+    "WHERE forked_from IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS notifications_destination ON {schema}notifications (destination_uuid, topic, seq)",
+)
+
+MIGRATIONS = (
+    Migration(
+        1,
+        "first tables",
+        postgres=(
+            "CREATE SEQUENCE IF NOT EXISTS {schema}workflow_seq",
+            "CREATE SEQUENCE IF NOT EXISTS {schema}notification_seq",
+        ),
+        statements=(
+            _WORKFLOW_STATUS,
+            _OPERATION_OUTPUTS,
+            _NOTIFICATIONS,
+            _EVENTS,
+            _EVENTS_HISTORY,
+            _STREAMS,
+            _SCHEDULES,
+            _EXECUTORS,
+            *_INDEXES,
+        ),
+        sqlite=("CREATE INDEX IF NOT EXISTS workflow_status_seq ON workflow_status (seq)",),
+    ),
+)
+
+NEWEST = MIGRATIONS[-1].number
+
+TABLES = (
+    "workflow_status",
+    "operation_outputs",
+    "notifications",
+    "workflow_events",
+    "workflow_events_history",
+    "streams",
+    "workflow_schedules",
+    "executors",
+    VERSION_TABLE,
+)
+SEQUENCES = ("workflow_seq", "notification_seq")
