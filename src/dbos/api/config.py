@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dbos.error import DBOSInitializationError
 from dbos.serialization.serializer import Serializer
@@ -119,7 +119,7 @@ def check_config(config: Any) -> Settings:
     if not isinstance(config, Mapping):
         raise DBOSInitializationError(f"The configuration must be a DBOSConfig (a dict), not {_type(config)}.")
     given: dict[str, Any] = {}
-    for key, value in config.items():
+    for key, value in cast("Mapping[str, Any]", config).items():
         if key not in _KEYS:
             _warn_unknown(str(key))
         elif value is not None:
@@ -156,32 +156,41 @@ def _check_name(name: Any) -> str:
     return str(name)
 
 
-def _check_value(key: str, value: Any) -> None:
+def _check_value(key: str, value: object) -> None:
     if key == "name" or key in _STRINGS:
         _expect(key, value, isinstance(value, str), "a str")
         _expect(key, value, key == "name" or value != "", "not empty (leave it out for the default)")
-        _expect(key, value, "\x00" not in value, "without NUL characters")
+        _expect(key, value, "\x00" not in str(value), "without NUL characters")
     elif key in _BOOLEANS:
         _expect(key, value, isinstance(value, bool), "True or False")
     elif key in _INTEGERS:
         low, high = _INTEGERS[key]
-        is_number = isinstance(value, int) and not isinstance(value, bool)
-        _expect(key, value, is_number and low <= value <= high, f"an int from {low} to {high}")
+        is_in_range = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        _expect(key, value, is_in_range, f"an int from {low} to {high}")
     elif key in _SECONDS:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        _expect(key, value, is_number and 0 < value < float("inf"), "a positive number of seconds")
+        is_positive = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+        _expect(key, value, is_positive, "a positive number of seconds")
     elif key in _LISTS:
-        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        _expect(key, value, is_list, "a list of str")
+        _expect(key, value, _is_list(value), "a list of str")
     elif key == "otlp_attributes":
-        is_dict = isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
-        _expect(key, value, is_dict, "a dict of str to str")
+        _expect(key, value, _is_dict(value), "a dict of str to str")
     elif key == "serializer":
         _expect(key, value, isinstance(value, Serializer), "an instance of a subclass of dbos.Serializer")
     elif key == "system_database_engine":
         _expect(key, value, hasattr(value, "raw_connection") and hasattr(value, "url"), "a sqlalchemy.Engine")
     if key.endswith("log_level"):
-        _expect(key, value, value.upper() in _LEVELS, f"one of {', '.join(_LEVELS)}")
+        _expect(key, value, str(value).upper() in _LEVELS, f"one of {', '.join(_LEVELS)}")
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in cast("list[object]", value))
+
+
+def _is_dict(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    items = cast("dict[object, object]", value).items()
+    return all(isinstance(key, str) and isinstance(item, str) for key, item in items)
 
 
 def _expect(key: str, value: Any, is_right: bool, what: str) -> None:

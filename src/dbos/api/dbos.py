@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from dbos.api.config import DBOSConfig, Settings, check_config
+from dbos.api.config import DBOSConfig, check_config
 from dbos.api.lifecycle import Application, set_up_logging
 from dbos.api.management_methods import ManagementMethods
 from dbos.api.workflow_methods import WorkflowMethods
-from dbos.error import DBOSException, DBOSInitializationError
+from dbos.error import DBOSException
 from dbos.runtime.context import CONTEXT, StepStatus
 from dbos.runtime.registry import REGISTRY
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger("dbos")
 _lock = threading.Lock()
 
 
-class _classproperty(Generic[T]):  # noqa: N801 - used like the built-in property
+class _classproperty(Generic[T]):
     """A read-only property of the class and of its instances."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
@@ -98,34 +98,34 @@ class DBOS(WorkflowMethods, ManagementMethods):
         cls._configured("DBOS.reset_system_database()").reset_system_database()
 
     @_classproperty
-    def logger(cls) -> logging.Logger:  # noqa: N805
+    def logger(cls) -> logging.Logger:
         """The library's logger, for workflows and steps to use: ``logging.getLogger("dbos")``."""
         return _logger
 
     @_classproperty
-    def workflow_id(cls) -> str | None:  # noqa: N805
+    def workflow_id(cls) -> str | None:
         """The id of the workflow that the running code belongs to; ``None`` outside of workflows."""
         run = CONTEXT.get().run
         return None if run is None else run.workflow_id
 
     @_classproperty
-    def step_id(cls) -> int | None:  # noqa: N805
+    def step_id(cls) -> int | None:
         """The number of the running step in its workflow, from 1; ``None`` outside of steps."""
         step = CONTEXT.get().step
         return None if step is None else step.step_id
 
     @_classproperty
-    def step_status(cls) -> StepStatus | None:  # noqa: N805
+    def step_status(cls) -> StepStatus | None:
         """The running step's number and attempt; ``None`` outside of steps."""
         return CONTEXT.get().step
 
     @_classproperty
-    def application_version(cls) -> str:  # noqa: N805
+    def application_version(cls) -> str:
         """The version that workflows started here are tagged with."""
         return DBOS._configured("DBOS.application_version").application_version
 
     @_classproperty
-    def executor_id(cls) -> str:  # noqa: N805
+    def executor_id(cls) -> str:
         """The label of this process."""
         return DBOS._configured("DBOS.executor_id").settings.executor_id
 

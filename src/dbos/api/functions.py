@@ -53,7 +53,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
     if workflow.is_async:
 
         def call_async(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-            return _named(drive_async(call(args, kwargs)), function)
+            return _named(call(args, kwargs), function)
 
         wrapper: Callable[..., Any] = _as_coroutine_function(functools.wraps(function)(call_async))
     else:
@@ -78,7 +78,7 @@ def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
                 return cast("Coroutine[Any, Any, Any]", function(*args, **kwargs))
             run = context.run
             core = run_step(run, run.next_function_id(), rules, function, args, kwargs)
-            return _named(drive_async(core), function)
+            return _named(core, function)
 
         wrapper: Callable[..., Any] = _as_coroutine_function(functools.wraps(function)(call_async))
     else:
@@ -135,11 +135,12 @@ def _require_function(function: Any, decorator: str) -> None:
         )
 
 
-def _named(coroutine: Coroutine[Any, Any, Any], function: Callable[..., Any]) -> Coroutine[Any, Any, Any]:
-    """Show the user's function in "was never awaited" and in task listings."""
-    coroutine.__name__ = function.__name__
-    coroutine.__qualname__ = function.__qualname__
-    return coroutine
+def _named(core: Core[Ending[Any]], function: Callable[..., Any]) -> Coroutine[Any, Any, Any]:
+    """Drive the core, shown as the user's function in "was never awaited" and in task listings."""
+    coroutine: Any = drive_async(core)
+    coroutine.__name__ = getattr(function, "__name__", "workflow")
+    coroutine.__qualname__ = getattr(function, "__qualname__", "workflow")
+    return cast("Coroutine[Any, Any, Any]", coroutine)
 
 
 def _as_coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:

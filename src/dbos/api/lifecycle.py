@@ -10,6 +10,7 @@ from dbos.api.config import Settings
 from dbos.api.instance import set_executor
 from dbos.error import DBOSException, DBOSInitializationError
 from dbos.model.clock import SystemClock
+from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S
 from dbos.runtime.registry import REGISTRY
 from dbos.serialization.codec import Codec
 
@@ -28,7 +29,7 @@ PATCHING_VERSION = "PATCHING_ENABLED"
 class Application:
     """A configured application, launched or not.
 
-    ``clock`` and ``gate`` are the seams for tests, to be set before the launch.
+    ``clock``, ``gate`` and the times are the seams for tests, to be set before the launch.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -36,6 +37,8 @@ class Application:
         self.clock: Clock = SystemClock()
         self.gate: Gate | None = None
         self.hold_back_s = 0.002
+        self.renew_interval_s = RENEW_INTERVAL_S
+        self.lease_ttl_s = TTL_S
         self._lock = threading.Lock()
         self._executor: Executor | None = None
 
@@ -77,6 +80,8 @@ class Application:
                         application_version=self.application_version,
                         application_id=settings.application_id,
                         hold_back_s=self.hold_back_s,
+                        renew_interval_s=self.renew_interval_s,
+                        lease_ttl_s=self.lease_ttl_s,
                     ),
                 )
                 executor.launch()

@@ -1,19 +1,21 @@
 """What cores may wait for, and the two drivers that run them.
 
-A core is a generator that yields commands and returns how it ended, as a value: ``Returned`` or ``Raised``. (An exception
-of user code must not pass through a generator: a ``StopIteration`` would end it.) Exceptions that end a run rather than
-a step, such as ``asyncio.CancelledError`` or ``KeyboardInterrupt``, are thrown into the core at its ``yield``.
+A core is a generator that yields commands and returns how it ended, as a value: ``Returned`` or ``Raised``. (No
+exception of user code passes through a generator: a ``StopIteration`` would end it.) Exceptions that end a run rather
+than a step, such as ``asyncio.CancelledError`` or ``KeyboardInterrupt``, are thrown into the core at its ``yield``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from dbos.runtime.context import CONTEXT, Context
+from dbos.storage.promise import Promise
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -124,11 +126,9 @@ class UserCode:
         except Exception as error:
             return Raised(error)
         finally:
-            try:
+            # It fails if the garbage collector closes the coroutine, in somebody else's context.
+            with contextlib.suppress(ValueError):
                 CONTEXT.reset(token)
-            except ValueError:
-                # The coroutine is being closed by the garbage collector, in somebody else's context.
-                pass
 
 
 class Offload:
@@ -144,8 +144,6 @@ class Offload:
         return self.function()
 
     async def wait(self) -> Any:
-        from dbos.storage.promise import Promise
-
         promise: Promise[Any] = Promise()
 
         def work() -> None:
@@ -171,5 +169,3 @@ class Pause:
 
     def wait(self) -> Awaitable[None]:
         return asyncio.sleep(self.seconds)
-
-

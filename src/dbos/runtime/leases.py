@@ -86,7 +86,9 @@ class LeaseKeeper:
         """One round: renew, bury who died, take up what is left behind."""
         began = self._clock.monotonic()
         if not renew_lease(self._database, self._holder.lease.lease_id):
-            _logger.warning("This executor was taken for dead, its workflows run elsewhere; it goes on with a new lease")
+            _logger.warning(
+                "This executor was taken for dead, its workflows run elsewhere; it goes on with a new lease"
+            )
             self._holder.replace_lease()
         if began - self._renewed_at > self._ttl_s:
             # We were away ourselves, so we cannot say what the others did meanwhile.
@@ -115,5 +117,3 @@ class LeaseKeeper:
                 "Executor %s (process %d on %s) is dead, as %s; its workflows are recovered",
                 *(lease.executor_id, lease.process.pid, lease.process.hostname, reason),
             )
-
-

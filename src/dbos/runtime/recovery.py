@@ -76,9 +76,7 @@ class Recovery:
             if function is not None:
                 self._run(workflow, function, recorded.get(workflow.workflow_id, {}))
 
-    def _run(
-        self, workflow: ClaimedWorkflow, function: WorkflowFunction, recorded: Mapping[int, RecordedStep]
-    ) -> None:
+    def _run(self, workflow: ClaimedWorkflow, function: WorkflowFunction, recorded: Mapping[int, RecordedStep]) -> None:
         executor = self._executor
         run = executor.adopt(function, workflow.workflow_id, workflow.token, recorded)
         limit = function.max_recovery_attempts

@@ -8,7 +8,7 @@ whether the run may go on: it may have been cancelled, or its claim may have pas
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSSerializationError, DBOSUnexpectedStepError, DBOSWorkflowCancelledError
@@ -144,16 +144,9 @@ class Run:
             How the step ended for the workflow: a result that cannot be stored makes it fail.
         """
         codec = codec or self.executor.codec
-        output = error = None
-        if isinstance(ending, Returned):
-            try:
-                encoded = codec.encode(ending.value, f"The result of step {name} of workflow {self.workflow_id!r}")
-                output = encoded.text
-            except DBOSSerializationError as refusal:
-                ending = Raised(refusal)
-        if isinstance(ending, Raised):
-            encoded = codec.encode_error(ending.error)
-            error = encoded.text
+        ending, output, error, serialization = encode_ending(
+            codec, ending, lambda: f"The result of step {name} of workflow {self.workflow_id!r}"
+        )
         self.executor.journal.hold(
             self.log,
             Checkpoint(
@@ -161,7 +154,7 @@ class Run:
                 name=name,
                 output=output,
                 error=error,
-                serialization=encoded.format,
+                serialization=serialization,
                 child_workflow_id=child_id,
                 started_at_ms=started_at_ms,
                 completed_at_ms=self.executor.clock.now_ms(),
@@ -209,3 +202,20 @@ class Run:
         if answer.status == CANCELLED:
             raise DBOSWorkflowCancelledError(f"Workflow {self.workflow_id!r} was cancelled; it ends here.")
         self.seen_at = self.executor.clock.monotonic()
+
+
+def encode_ending(
+    codec: Codec, ending: Ending[Any], what: Callable[[], str]
+) -> tuple[Ending[Any], str | None, str | None, str]:
+    """The ending as it can be recorded, its result or error as text, and the text's format.
+
+    A result that cannot be stored makes it an ending with the exception that says so.
+    """
+    if isinstance(ending, Returned):
+        try:
+            encoded = codec.encode(ending.value, what)
+            return ending, encoded.text, None, encoded.format
+        except DBOSSerializationError as refusal:
+            ending = Raised(refusal)
+    encoded = codec.encode_error(ending.error)
+    return ending, None, encoded.text, encoded.format

@@ -7,6 +7,7 @@ import contextvars
 import logging
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import (
@@ -33,7 +34,7 @@ from dbos.model.values import (
 from dbos.runtime.context import Context
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned, UserCode, drive, drive_async
 from dbos.runtime.registry import WorkflowFunction
-from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused
+from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused, encode_ending
 from dbos.serialization.codec import Codec
 from dbos.storage.errors import JournalClosed
 from dbos.storage.journal import RunLog, Ticket
@@ -84,7 +85,7 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
             answer: StartAnswer = yield ticket
         except BaseException:
             # Nobody waits any more, but the row may become durable: then it runs in the background.
-            ticket.then(lambda run=run: _run_if_started(run, ticket))  # type: ignore[misc]
+            ticket.then(partial(_run_if_started, run, ticket))
             raise
         if isinstance(answer, LeaseLost):
             executor.forget(run)
@@ -113,7 +114,14 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
     run = executor.new_run(call.function, call.workflow_id, call.args, call.kwargs)
     now_ms = executor.clock.now_ms()
     checkpoint = Checkpoint(
-        function_id, call.function.name, None, None, None, call.workflow_id, started_at_ms=now_ms, completed_at_ms=now_ms
+        function_id,
+        call.function.name,
+        None,
+        None,
+        None,
+        call.workflow_id,
+        started_at_ms=now_ms,
+        completed_at_ms=now_ms,
     )
     executor.journal.hold(parent.log, checkpoint)
     child = ChildStart(function_id, _start_row(executor, run, inputs, parent.workflow_id))
@@ -200,7 +208,7 @@ def _refuse_other_function(call: Call, existing: AlreadyExists) -> None:
 
 def _encode_inputs(codec: Codec, call: Call) -> Outcome:
     value = {"args": call.args, "kwargs": dict(call.kwargs)}
-    encoded = codec.encode(value, f"The arguments of workflow {call.function.name} ({call.workflow_id!r})")
+    encoded = codec.encode(value, lambda: f"The arguments of workflow {call.function.name} ({call.workflow_id!r})")
     return Outcome(PENDING, encoded.text, None, encoded.format)
 
 
@@ -308,7 +316,9 @@ def _run_to_outcome(run: Run) -> Core[Ending[Any]]:
             return (yield from wait_for_end(run.executor, run.workflow_id))
         except RunOutdated:
             _logger.warning("Workflow %s had steps recorded that this run did not know of; replaying", run.workflow_id)
-            recorded = yield Offload(run.executor.threads.submit, lambda: run.executor.read_checkpoints(run.workflow_id))
+            recorded = yield Offload(
+                run.executor.threads.submit, lambda: run.executor.read_checkpoints(run.workflow_id)
+            )
             run.begin(recorded)
         except WriteRefused as refusal:
             return (yield from _fail(run, refusal))
@@ -325,22 +335,15 @@ def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
     Raises:
         RunStopped, DBOSWorkflowCancelledError: It was not recorded.
     """
-    codec = run.executor.codec
-    outcome: Outcome | None = None
-    if isinstance(ending, Returned):
-        try:
-            encoded = codec.encode(ending.value, f"The result of workflow {run.function.name} ({run.workflow_id!r})")
-            outcome = Outcome(SUCCESS, encoded.text, None, encoded.format)
-        except DBOSSerializationError as refusal:
-            ending = Raised(refusal)
-    if isinstance(ending, Raised):
-        encoded = codec.encode_error(ending.error)
-        outcome = Outcome(ERROR, None, encoded.text, encoded.format)
+    ending, output, error, serialization = encode_ending(
+        run.executor.codec, ending, lambda: f"The result of workflow {run.function.name} ({run.workflow_id!r})"
+    )
+    outcome = Outcome(ERROR if output is None else SUCCESS, output, error, serialization)
     ticket = run.executor.journal.submit(run.log, outcome=outcome)
     try:
         answer = yield ticket
-    except Exception as error:
-        raise WriteRefused(error) from error
+    except Exception as refusal:
+        raise WriteRefused(refusal) from refusal
     run.accept(answer)
     return ending
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +36,12 @@ class Codec:
         self.format = format_name(self._serializer)
         self._by_format: dict[str, Serializer] = {"pickle": DefaultSerializer(), self.format: self._serializer}
 
-    def encode(self, value: Any, what: str) -> Encoded:
+    def encode(self, value: Any, what: Callable[[], str]) -> Encoded:
         """The value as text.
 
         Args:
             value: Anything.
-            what: What the value is, for the error's text: "the result of step f".
+            what: Tells what the value is, for the error's text: "The result of step f".
 
         Raises:
             DBOSSerializationError: It cannot be stored.
@@ -49,7 +50,7 @@ class Codec:
             text = self._serializer.serialize(value)
         except Exception as error:
             raise DBOSSerializationError(
-                f"{what} cannot be serialized: {type(error).__name__}: {error}. "
+                f"{what()} cannot be serialized: {type(error).__name__}: {error}. "
                 f"It is a {type(value).__module__}.{type(value).__qualname__}; return and pass plain data instead, or "
                 "configure a serializer that can store it."
             ) from error
@@ -59,10 +60,10 @@ class Codec:
         """The exception as text; always possible."""
         for candidate in (error, _Rebuildable(error)):
             try:
-                text = _checked(self._serializer.serialize(candidate), "an exception")
+                text = _checked(self._serializer.serialize(candidate), lambda: "An exception")
                 if _is_same(error, self._serializer.deserialize(text)):
                     return Encoded(text, self.format)
-            except Exception:  # noqa: S112 - whatever is wrong with it, there is another way
+            except Exception:  # whatever is wrong with it, there is another way
                 continue
         return Encoded(_portable(error), PORTABLE_ERROR)
 
@@ -157,19 +158,19 @@ def _storable(text: str) -> str:
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _checked(text: Any, what: str) -> str:
+def _checked(text: Any, what: Callable[[], str]) -> str:
     if not isinstance(text, str):
-        raise DBOSSerializationError(f"{what}: the serializer returned a {type(text).__name__}, not a str.")
+        raise DBOSSerializationError(f"{what()}: the serializer returned a {type(text).__name__}, not a str.")
     if len(text) > MAX_VALUE_CHARS:
         raise DBOSSerializationError(
-            f"{what} is {len(text)} characters long when serialized; the limit is {MAX_VALUE_CHARS}. Store large data "
-            "elsewhere and pass a reference to it."
+            f"{what()} is {len(text)} characters long when serialized; the limit is {MAX_VALUE_CHARS}. Store large "
+            "data elsewhere and pass a reference to it."
         )
     if not text.isascii():
         try:
-            check_storable(text, what)
+            check_storable(text, what())
         except ValueError as error:
             raise DBOSSerializationError(str(error)) from error
     elif "\x00" in text:
-        raise DBOSSerializationError(f"{what} must not contain NUL characters when serialized.")
+        raise DBOSSerializationError(f"{what()} must not contain NUL characters when serialized.")
     return text

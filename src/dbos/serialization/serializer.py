@@ -22,7 +22,7 @@ class Serializer(abc.ABC):
         """The value as text. What it raises makes the value unstorable."""
 
     @abc.abstractmethod
-    def deserialize(cls, serialized_data: str) -> Any:  # noqa: N805 - the published interface names it so
+    def deserialize(cls, serialized_data: str) -> Any:
         """The value of a text that ``serialize`` made."""
 
 

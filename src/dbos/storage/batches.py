@@ -15,15 +15,14 @@ FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)"""
 
 def batch_store(database: Database) -> BatchStore:
     """What commits the journal's batches to this database."""
-    from dbos.storage.sqlite import SqliteDatabase
+    # The dialects' modules import this one.
+    if database.locks_rows:
+        from dbos.storage.batches_postgres import PostgresBatchStore
 
-    if isinstance(database, SqliteDatabase):
-        from dbos.storage.batches_sqlite import SqliteBatchStore
+        return PostgresBatchStore(database)
+    from dbos.storage.batches_sqlite import SqliteBatchStore
 
-        return SqliteBatchStore(database)
-    from dbos.storage.batches_postgres import PostgresBatchStore
-
-    return PostgresBatchStore(database)
+    return SqliteBatchStore(database)
 
 
 def start_answers(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:

@@ -25,8 +25,7 @@ from dbos.model.values import (
     WorkflowStart,
 )
 from dbos.storage.batches import start_answers
-from dbos.storage.database import Transaction
-from dbos.storage.postgres import PostgresDatabase
+from dbos.storage.database import Database, Transaction
 
 _INSERT_STARTS = """
 WITH new AS MATERIALIZED (
@@ -91,7 +90,7 @@ FROM {schema}operation_outputs WHERE workflow_uuid = :id AND function_id ANY_OF(
 class PostgresBatchStore:
     """Commits the journal's batches to PostgreSQL."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def commit(self, batch: Batch) -> BatchAnswer:
@@ -104,7 +103,9 @@ class PostgresBatchStore:
 
 def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:
     """Insert the rows of new workflows; a row that is there already stays as it is."""
-    inserted = dict(transaction.rows(_INSERT_STARTS, {"starts": json.dumps([_start_row(start) for start in starts])}))
+    inserted: dict[str, str | None] = dict(
+        transaction.rows(_INSERT_STARTS, {"starts": json.dumps([_start_row(start) for start in starts])})
+    )
     if len(inserted) == len(starts):
         return [Started()] * len(starts)
     return start_answers(transaction, starts)

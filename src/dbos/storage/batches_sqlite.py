@@ -21,8 +21,7 @@ from dbos.model.values import (
     WorkflowStart,
 )
 from dbos.storage.batches import start_answers
-from dbos.storage.database import Transaction
-from dbos.storage.sqlite import SqliteDatabase
+from dbos.storage.database import Database, Transaction
 
 _READ_LIVE_LEASES = "SELECT lease_id FROM executors WHERE state = 'LIVE' AND lease_id ANY_OF(:ids)"
 
@@ -58,7 +57,7 @@ WHERE workflow_uuid = ? AND owner_xid = ? AND status = 'PENDING'"""
 class SqliteBatchStore:
     """Commits the journal's batches to SQLite."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def commit(self, batch: Batch) -> BatchAnswer:

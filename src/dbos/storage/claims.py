@@ -120,9 +120,7 @@ def read_checkpoints(database: Database, workflow_ids: Sequence[str]) -> dict[st
 
     To be called after the claim was committed: a write that was in flight under the old claim is visible then.
     """
-    rows = database.run(
-        "read_checkpoints", lambda t: t.rows(_READ_CHECKPOINTS, {"ids": list(workflow_ids)}), "read"
-    )
+    rows = database.run("read_checkpoints", lambda t: t.rows(_READ_CHECKPOINTS, {"ids": list(workflow_ids)}), "read")
     recorded: dict[str, dict[int, RecordedStep]] = {}
     for workflow_id, *columns in rows:
         step = RecordedStep(*columns)

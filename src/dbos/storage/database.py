@@ -15,12 +15,11 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dbos.error import DBOSInitializationError
-from dbos.storage.gate import Gate
 from dbos.storage.errors import TransientStorageError
+from dbos.storage.gate import Gate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -143,7 +142,7 @@ class Database(abc.ABC):
                 delay = min(delay * 2, 0.5)
 
     @contextlib.contextmanager
-    def transaction(self, operation: str, scope: Scope = "transaction") -> Iterator[Transaction]:
+    def transaction(self, operation: str, scope: Scope = "transaction") -> Generator[Transaction, None, None]:
         """A transaction, committed at the end of the block, rolled back if it raises.
 
         Raises:
@@ -192,7 +191,7 @@ class Database(abc.ABC):
             self.engine.dispose()
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[PoolProxiedConnection]:
+    def _connection(self) -> Generator[PoolProxiedConnection, None, None]:
         if self._shared_lock is not None:
             with self._shared_lock:
                 if self._shared is None:

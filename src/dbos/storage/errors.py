@@ -8,4 +8,4 @@ class TransientStorageError(Exception):
 
 
 class JournalClosed(BaseException):
-    """The journal records nothing more: the executor shuts down. A ``BaseException``, as user code must not catch it."""
+    """The journal records nothing more, as the executor shuts down. User code must not catch it."""

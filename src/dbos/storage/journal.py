@@ -8,7 +8,7 @@ held for longer than ``hold_back_s`` is submitted by the journal itself, so that
 One thread at a time leads: it takes everything that is pending, commits it in one transaction, settles the tickets and
 looks again. While it commits, the next batch gathers, so the more writers there are, the more each commit carries, and
 a lone writer never waits for company. A thread that finds the journal idle leads for its own ticket, without any
-hand-off. Event loops must not block, so a thread of the journal's own leads for them; it also watches over what is held.
+hand-off. Event loops must not block, so a thread of the journal's own leads for them, and watches over what is held.
 
 A run's writes stay in order and are never torn apart: a batch that fails for good is retried run by run, and a run
 whose write is refused for good fails all its later ones with the same error. A batch that fails for now (connection
@@ -177,9 +177,7 @@ class Journal:
         if must_wake:
             self.kick()
 
-    def submit(
-        self, log: RunLog, *, children: Sequence[ChildStart] = (), outcome: Outcome | None = None
-    ) -> Ticket:
+    def submit(self, log: RunLog, *, children: Sequence[ChildStart] = (), outcome: Outcome | None = None) -> Ticket:
         """Ask for what the run holds, then for what is given, to be made durable, all in one transaction.
 
         With nothing held and nothing given it asks who owns the run, and its status.

@@ -61,9 +61,10 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> 
         from dbos.storage.sqlite import OLDEST_VERSION, SqliteDatabase
 
         if sqlite3.sqlite_version_info < OLDEST_VERSION:
+            oldest = ".".join(map(str, OLDEST_VERSION))
             raise DBOSInitializationError(
-                f"SQLite {sqlite3.sqlite_version} is too old: DBOS needs {'.'.join(map(str, OLDEST_VERSION))} or later. "
-                "Use a newer Python, or PostgreSQL."
+                f"SQLite {sqlite3.sqlite_version} is too old: DBOS needs {oldest} or later. Use a newer Python, or "
+                "PostgreSQL."
             )
         return SqliteDatabase(engine, owns_engine=owns_engine, gate=gate)
     if backend == "postgresql" and driver == "psycopg":
@@ -121,7 +122,7 @@ def _explain(error: Exception, engine: Engine) -> DBOSInitializationError:
     if engine.url.get_backend_name() == "sqlite":
         path = engine.url.database
         remedies = (
-            ("not a database", "The file exists and is something else, or is damaged. Move it away or give another path."),
+            ("not a database", "The file is something else, or damaged. Move it away or give another path."),
             ("malformed", "The file is damaged. Restore it from a backup, or move it away."),
             ("readonly", "The process may not write to the file. Give it the right to, or give another path."),
             ("read-only", "The process may not write to the file. Give it the right to, or give another path."),

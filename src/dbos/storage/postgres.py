@@ -1,4 +1,4 @@
-"""PostgreSQL through psycopg 3: connections in autocommit, so that a lone statement is a transaction of one round trip."""
+"""PostgreSQL through psycopg 3, in autocommit: a lone statement is a transaction of one round trip."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def create_database_if_missing(engine: Engine) -> None:
         if engine.url.database is None or "does not exist" not in str(error) or "database" not in str(error):
             raise
     _, parameters = engine.dialect.create_connect_args(engine.url.set(database="postgres"))
-    with psycopg.connect(**parameters, autocommit=True) as connection, contextlib.suppress(
-        psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation
+    with (
+        psycopg.connect(**parameters, autocommit=True) as connection,
+        contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation),
     ):
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(engine.url.database)))

@@ -75,16 +75,15 @@ class Promise(Generic[T]):
         if not self.is_done:
             import asyncio
 
-            future: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             with self._lock:
                 if self.is_done:
-                    future = None
+                    future.set_result(None)
                 elif self._futures is None:
-                    self._futures = [cast("asyncio.Future[None]", future)]
+                    self._futures = [future]
                 else:
-                    self._futures.append(cast("asyncio.Future[None]", future))
-            if future is not None:
-                await future
+                    self._futures.append(future)
+            await future
         return self.result()
 
     def then(self, callback: Callable[[], None]) -> None:
