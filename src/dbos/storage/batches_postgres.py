@@ -118,11 +118,19 @@ SELECT function_id, owner_xid, xmin = pg_current_xact_id()::xid
 FROM {schema}operation_outputs WHERE workflow_uuid = :id AND function_id ANY_OF(:fids)"""
 
 
+_MAX_PARALLEL_COMMITS = 4
+
+
 class PostgresBatchStore:
     """Commits the journal's batches to PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def parallel_commits(self) -> int:
+        """Postgres flushes the commits of several connections together; some connections are left to others."""
+        return max(0, min(_MAX_PARALLEL_COMMITS, self._database.pool_size - 2))
 
     def commit(self, batch: Batch) -> BatchAnswer:
         is_alone = not batch.runs or (not batch.starts and not any(run.children for run in batch.runs))

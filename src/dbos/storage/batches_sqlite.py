@@ -60,6 +60,11 @@ class SqliteBatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def parallel_commits(self) -> int:
+        """SQLite has one writer at a time."""
+        return 0
+
     def commit(self, batch: Batch) -> BatchAnswer:
         only_reads = not batch.starts and all(run.is_check for run in batch.runs)
         with self._database.transaction("journal", "read" if only_reads else "transaction") as transaction:

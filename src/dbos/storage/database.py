@@ -121,6 +121,14 @@ class Database(abc.ABC):
 
     # -- what the layers above use
 
+    @property
+    def pool_size(self) -> int:
+        """How many connections the pool keeps at most; 1 if it does not tell."""
+        from sqlalchemy.pool import QueuePool
+
+        pool = self.engine.pool
+        return pool.size() if isinstance(pool, QueuePool) else 1
+
     def run(self, operation: str, work: Callable[[Transaction], T], scope: Scope = "transaction") -> T:
         """Run ``work`` in a transaction, again if it fails for now, for at most ``MAX_RETRY_S``.
 

@@ -9,6 +9,8 @@ One thread at a time leads: it takes everything that is pending, commits it in o
 looks again. While it commits, the next batch gathers, so the more writers there are, the more each commit carries, and
 a lone writer never waits for company. A thread that finds the journal idle leads for its own ticket, without any
 hand-off. Event loops must not block, so a thread of the journal's own leads for them, and watches over what is held.
+A start of a workflow depends on nothing that is pending, so where the database lets several transactions commit at
+once, a thread that finds the journal led commits its start by itself.
 
 A run's writes stay in order and are never torn apart: a batch that fails for good is retried run by run, and a run
 whose write is refused for good fails all its later ones with the same error. A batch that fails for now (connection
@@ -60,6 +62,11 @@ class BatchStore(Protocol):
             TransientStorageError: It may have been committed or not, and may be tried again.
             Exception: It was not committed, and trying again does not help.
         """
+        ...
+
+    @property
+    def parallel_commits(self) -> int:
+        """How many batches of starts may be committed beside another batch."""
         ...
 
 
@@ -130,7 +137,8 @@ class StartTicket(Promise[StartAnswer]):
         self.start = start
 
     def block(self) -> StartAnswer:
-        self.journal.wait(self)
+        if not self.journal.commit_beside_leader(self):
+            self.journal.wait(self)
         return self.result()
 
     async def wait(self) -> StartAnswer:
@@ -158,6 +166,7 @@ class Journal:
         self._held: dict[RunLog, float] = {}
         """Since when each run holds something back; oldest first."""
         self._is_led = False
+        self._beside = threading.Semaphore(store.parallel_commits)
         self._closing = threading.Event()
         self._bell = Bell()
         self._writer: threading.Thread | None = None
@@ -245,6 +254,26 @@ class Journal:
             # We may have been woken to lead.
             self.kick()
             raise
+
+    def commit_beside_leader(self, ticket: StartTicket) -> bool:
+        """Commit the start in this thread while another one leads; returns whether that could be done."""
+        if not self._is_led or not self._beside.acquire(blocking=False):
+            return False
+        try:
+            with self._lock:
+                if ticket not in self._pending:
+                    return False
+                self._pending.remove(ticket)
+            try:
+                self._commit([ticket])
+            except BaseException:
+                with self._lock:
+                    self._pending.append(ticket)
+                self.kick()
+                raise
+            return True
+        finally:
+            self._beside.release()
 
     def kick(self) -> None:
         """Have the writer thread commit what is pending, unless somebody is about to."""

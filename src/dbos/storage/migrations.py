@@ -5,7 +5,7 @@ from __future__ import annotations
 from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database, Transaction
 from dbos.storage.postgres import PostgresDatabase, quoted
-from dbos.storage.schema import MIGRATIONS, NEWEST, SEQUENCES, TABLES, VERSION_TABLE, Migration
+from dbos.storage.schema import FRAGMENTS, MIGRATIONS, NEWEST, SEQUENCES, TABLES, VERSION_TABLE, Migration
 
 _LOCK = 7_365_106_208_573_117
 """The advisory lock that processes migrating one PostgreSQL database share: an arbitrary number."""
@@ -91,15 +91,10 @@ def _migrate_to_newest(transaction: Transaction, database: Database) -> None:
 
 def _apply(transaction: Transaction, database: Database, migration: Migration) -> None:
     is_postgres = isinstance(database, PostgresDatabase)
-    statements = (
-        (*migration.postgres, *migration.statements) if is_postgres else (*migration.statements, *migration.sqlite)
-    )
-    for statement in statements:
-        for sequence in SEQUENCES:
-            name = f"{database.schema_prefix}{sequence}".replace("'", "''")
-            number = f"DEFAULT nextval('{name}')" if is_postgres else ""
-            statement = statement.replace(f"{{{sequence}}}", number)
-        transaction.write(statement)
+    for statement in (*(migration.postgres if is_postgres else ()), *migration.statements):
+        for name, (on_postgres, on_sqlite) in FRAGMENTS.items():
+            statement = statement.replace(f"{{{name}}}", on_postgres if is_postgres else on_sqlite)
+        transaction.write(statement.replace("{schema_literal}", database.schema_prefix.replace("'", "''")))
     transaction.write(
         f"INSERT INTO {{schema}}{VERSION_TABLE} (number, name, applied_at) VALUES (:number, :name, {{now}})",
         {"number": migration.number, "name": migration.name},

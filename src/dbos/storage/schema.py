@@ -5,8 +5,9 @@ them. Columns and tables may be added (nullable, as older clients do not know th
 no foreign keys: each would cost a look-up and a lock for every checkpoint, and what they would guard is written in one
 transaction anyway.
 
-Statements are written once for both databases. ``{schema}`` stands for the schema's prefix (empty on SQLite),
-``{workflow_seq}`` and ``{notification_seq}`` for what makes Postgres number rows; on SQLite the insert does it.
+Statements are written once for both databases. ``{schema}`` stands for the schema's prefix (empty on SQLite), the names
+in ``FRAGMENTS`` for what the two databases say differently: Postgres numbers rows by a sequence; on SQLite the number
+is the row's own key, so that it costs nothing, and the insert sets it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,17 @@ VERSION_TABLE = "dbos_schema_versions"
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered change of the schema: ``postgres`` runs before ``statements``, ``sqlite`` after them."""
+    """One numbered change of the schema. ``postgres`` runs before ``statements``, on Postgres only."""
 
     number: int
     name: str
     statements: tuple[str, ...]
     postgres: tuple[str, ...] = ()
-    sqlite: tuple[str, ...] = ()
 
 
 _WORKFLOW_STATUS = """
 CREATE TABLE IF NOT EXISTS {schema}workflow_status (
-    workflow_uuid TEXT PRIMARY KEY,
+    workflow_uuid TEXT {workflow_key},
     status TEXT NOT NULL,
     name TEXT,
     class_name TEXT,
@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS {schema}workflow_status (
     parent_workflow_id TEXT,
     owner_xid TEXT,
     lease_id TEXT,
-    seq BIGINT {workflow_seq},
+    seq {workflow_seq},
     serialization TEXT,
     outcome_serialization TEXT,
     completed_at BIGINT,
@@ -78,17 +78,17 @@ CREATE TABLE IF NOT EXISTS {schema}operation_outputs (
     serialization TEXT,
     owner_xid TEXT,
     PRIMARY KEY (workflow_uuid, function_id)
-)"""
+){clustered}"""
 
 _NOTIFICATIONS = """
 CREATE TABLE IF NOT EXISTS {schema}notifications (
-    message_uuid TEXT PRIMARY KEY,
+    message_uuid TEXT {notification_key},
     destination_uuid TEXT NOT NULL,
     topic TEXT,
     message TEXT NOT NULL,
     created_at_epoch_ms BIGINT NOT NULL,
     serialization TEXT,
-    seq BIGINT {notification_seq}
+    seq {notification_seq}
 )"""
 
 _EVENTS = """
@@ -183,7 +183,6 @@ MIGRATIONS = (
             _EXECUTORS,
             *_INDEXES,
         ),
-        sqlite=("CREATE INDEX IF NOT EXISTS workflow_status_seq ON workflow_status (seq)",),
     ),
 )
 
@@ -201,3 +200,12 @@ TABLES = (
     VERSION_TABLE,
 )
 SEQUENCES = ("workflow_seq", "notification_seq")
+
+FRAGMENTS: dict[str, tuple[str, str]] = {
+    "workflow_key": ("PRIMARY KEY", "NOT NULL UNIQUE"),
+    "workflow_seq": ("BIGINT DEFAULT nextval('{schema_literal}workflow_seq')", "INTEGER PRIMARY KEY"),
+    "notification_key": ("PRIMARY KEY", "NOT NULL UNIQUE"),
+    "notification_seq": ("BIGINT DEFAULT nextval('{schema_literal}notification_seq')", "INTEGER PRIMARY KEY"),
+    "clustered": ("", " WITHOUT ROWID"),
+}
+"""What stands for a name in braces: on Postgres, on SQLite. ``{schema_literal}`` is the prefix inside a string."""

@@ -25,6 +25,9 @@ _ANY_OF = re.compile(r"ANY_OF\(:([a-z_]+)\)")
 _TRANSIENT_MESSAGES = ("locked", "busy", "disk i/o error", "disk is full", "unable to open database file")
 _PREPARED = "dbos_prepared"
 
+_CHECKPOINT_PAGES = 4000
+"""How long the log grows (16 MB) until it is copied into the file: four times the default, as pages change often."""
+
 
 class SqliteDatabase(Database):
     """A system database in one SQLite file, or in memory."""
@@ -68,6 +71,7 @@ class SqliteDatabase(Database):
             if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 driver.execute("PRAGMA journal_mode = WAL").fetchone()
             driver.execute("PRAGMA synchronous = FULL")
+            driver.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.info[_PREPARED] = True
         if self._owns_engine:
             return None
