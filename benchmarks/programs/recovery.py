@@ -47,6 +47,11 @@ def kill_and_recover(count: int) -> None:
 
 def live(count: int, *, is_second_life: bool) -> NoReturn:
     """One process: register, launch, and either start and block, or wait for the recovery."""
+    # Neither library shall pay here for what it imports late; "launch" measures that.
+    import psycopg  # noqa: F401
+    import sqlalchemy.dialects.postgresql.psycopg
+    import sqlalchemy.dialects.sqlite  # noqa: F401
+
     from dbos import DBOS, SetWorkflowID
 
     all_in_last_step = threading.Event()

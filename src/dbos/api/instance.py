@@ -21,7 +21,7 @@ def set_executor(executor: Executor | None) -> None:
 
 
 def get_executor(what: str) -> Executor:
-    """The launched executor.
+    """The executor of the running workflow, or else the launched one.
 
     Args:
         what: What needs it, for the error's text: "DBOS.start_workflow".
@@ -29,6 +29,9 @@ def get_executor(what: str) -> Executor:
     Raises:
         DBOSException: There is none.
     """
+    run = CONTEXT.get().run
+    if run is not None:
+        return run.executor
     if _executor is None:
         raise DBOSException(f"{what} needs a launched DBOS. Call DBOS(config=...) and DBOS.launch() first.")
     return _executor

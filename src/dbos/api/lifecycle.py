@@ -84,12 +84,14 @@ class Application:
                         lease_ttl_s=self.lease_ttl_s,
                     ),
                 )
-                executor.launch()
+                executor.register()
             except BaseException:
                 database.close()
                 raise
             self._executor = executor
             set_executor(executor)
+            # Only now, as recovered workflows use the public functions.
+            executor.begin()
         _logger.info("DBOS launched: %s, version %s", database.location, executor.application_version)
 
     def shut_down(self, completion_timeout_s: float) -> None:

@@ -22,11 +22,12 @@ from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import Registry, WorkflowFunction
 from dbos.runtime.run import Run
 from dbos.runtime.threads import BackgroundLoop, ElasticThreads
-from dbos.runtime.workflows import ending_of, run_as_task, run_in_background
+from dbos.runtime.workflows import abandon, ending_of, run_as_task, run_in_background
 from dbos.serialization.codec import Codec
 from dbos.storage.batches import batch_store
 from dbos.storage.claims import count_claims, read_checkpoints, read_claims, release
 from dbos.storage.database import Database
+from dbos.storage.errors import JournalClosed
 from dbos.storage.journal import Journal
 from dbos.storage.leases import register_lease, release_lease
 from dbos.storage.reads import read_outcomes
@@ -55,7 +56,7 @@ class ExecutorSettings:
 
 
 class Executor:
-    """See the module's description. Made with an open database; ``launch`` begins, ``shut_down`` ends it."""
+    """See the module's description. Made with an open database; ``register`` and ``begin`` start it, ``shut_down`` ends it."""
 
     def __init__(
         self, database: Database, codec: Codec, clock: Clock, registry: Registry, settings: ExecutorSettings
@@ -87,9 +88,12 @@ class Executor:
 
     # -- life cycle
 
-    def launch(self) -> None:
-        """Register the lease, take up what crashed executors of this version left behind, and keep the lease."""
+    def register(self) -> None:
+        """Register the lease: from now on workflows can be started here."""
         register_lease(self.database, self.lease)
+
+    def begin(self) -> None:
+        """Take up what crashed executors of this version left behind, and keep the lease."""
         self._keeper.bury_the_gone()
         self.recovery.kick()
         self._keeper.start()
@@ -193,7 +197,13 @@ class Executor:
 
         def give() -> None:
             try:
+                # What the run recorded counts, though it did not come to its end.
+                ticket = self.journal.barrier(run.log)
+                if ticket is not None:
+                    ticket.block()
                 release(self.database, workflow_id=run.workflow_id, token=run.log.token)
+            except JournalClosed:
+                return
             except Exception as error:
                 _logger.warning("The claim of workflow %s could not be released: %r", run.workflow_id, error)
             if at_once:
@@ -205,8 +215,7 @@ class Executor:
         """Take up what nobody runs: left behind by the dead, released, or lost with a closed event loop."""
         for run, task in list(self._tasks.items()):
             if task.get_loop().is_closed():
-                self.forget(run)
-                self.give_back(run, at_once=False)
+                abandon(run, at_once=False)
         if count_claims(self.database, self.lease_id) > len(self._runs):
             for workflow_id, token in read_claims(self.database, self.lease_id):
                 if token not in self._runs:

@@ -270,13 +270,18 @@ def execute(run: Run) -> Core[Ending[Any]]:
         raise
     except BaseException as interruption:
         # Without an outcome (task cancelled, loop closed, Ctrl-C). If the process ends anyway, it does not start again.
-        executor.forget(run)
-        executor.give_back(run, at_once=not isinstance(interruption, KeyboardInterrupt | SystemExit))
-        _follow(executor, run.workflow_id, run.ended)
+        abandon(run, at_once=not isinstance(interruption, KeyboardInterrupt | SystemExit))
         raise
     executor.forget(run)
     run.ended.resolve(ending)
     return ending
+
+
+def abandon(run: Run, *, at_once: bool) -> None:
+    """The run will not come to an end: give its workflow back; whoever waits for it waits for whoever takes it up."""
+    run.executor.forget(run)
+    run.executor.give_back(run, at_once=at_once)
+    _follow(run.executor, run.workflow_id, run.ended)
 
 
 def run_in_background(run: Run) -> None:

@@ -172,7 +172,7 @@ class Database(abc.ABC):
                         if gate is not None:
                             gate(operation, "before_commit")
                         cursor.execute("COMMIT")
-                    except Exception:
+                    except BaseException:
                         with contextlib.suppress(Exception):
                             cursor.execute("ROLLBACK")
                         raise

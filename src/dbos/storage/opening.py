@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def open_database(
     except Exception as error:
         if owns_engine:
             engine.dispose()
-        raise _explain(error, engine) from error
+        raise _explain(error, engine) from None
     return database
 
 
@@ -66,6 +67,7 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> 
                 f"SQLite {sqlite3.sqlite_version} is too old: DBOS needs {oldest} or later. Use a newer Python, or "
                 "PostgreSQL."
             )
+        _try_connection(engine)
         return SqliteDatabase(engine, owns_engine=owns_engine, gate=gate)
     if backend == "postgresql" and driver == "psycopg":
         from dbos.storage.postgres import PostgresDatabase, create_database_if_missing
@@ -76,6 +78,12 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> 
         f"The system database engine uses {backend}+{driver}. DBOS works with postgresql+psycopg (psycopg 3) and "
         "with sqlite (the standard library's driver)."
     )
+
+
+def _try_connection(engine: Engine) -> None:
+    """Let a file that cannot be opened fail at once, not after the patience that one gets which could be before."""
+    with contextlib.closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("SELECT 1 FROM sqlite_master LIMIT 1")
 
 
 def _parse(url: str) -> URL:
