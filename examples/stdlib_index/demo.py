@@ -1,6 +1,6 @@
-"""Index Python's standard library in a durable workflow that is killed twice, and prove that nothing was lost.
+"""Index Python's standard library in a durable workflow that is killed twice, and check that nothing was lost.
 
-    python demo.py [--no-kill] [--database-url URL]
+    python demo.py [--kills N] [--files N] [--database-url URL]
 
 Needs `dbos` and `rich`. README.md tells how to read the output.
 """
@@ -9,94 +9,122 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shutil
 import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import pairwise
 
-from findings import check_all, table_of_checks, table_of_lives
-from lives import DemoFailure, Life, Run, Supervisor, outcome_of
-from plain_run import plain_run
-from progress_board import ProgressBoard
+from durable_index import LANES
+from lives import Life, Run, live, start_program
 from rich.console import Console
-from stdlib_files import Package, Summary, find_packages
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+from stdlib_files import find_files
 
-PLAIN = "plain loop"
-DURABLE = "durable workflow"
+
+@dataclass(frozen=True)
+class Check:
+    """Something that must hold."""
+
+    claim: str
+    holds: bool
+    finding: str
+
+    def __str__(self) -> str:
+        return f"{'[green]ok[/]    ' if self.holds else '[red]FAILED[/]'} {self.claim}: [dim]{self.finding}[/]"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the demo; returns the exit code: 0 if every check holds."""
-    options = _parse(arguments)
-    console = Console()
-    workspace = Path(tempfile.mkdtemp(prefix="stdlib-index-"))
-    database_url = options.database_url or f"sqlite:///{workspace / 'demo.sqlite'}"
-    run = Run(f"stdlib-index-{uuid.uuid4().hex[:8]}", database_url, workspace)
-    try:
-        _demonstrate(run, options.kill, console)
-    except DemoFailure as failure:
-        console.print(f"The demo failed: {failure}", style="red", markup=False, highlight=False)
-    except KeyboardInterrupt:
-        console.print("Interrupted.")
-    else:
-        shutil.rmtree(workspace)
-        return 0
-    console.print(f"Database, ledger and the worker's output are kept in {workspace}", soft_wrap=True, highlight=False)
-    return 1
+    options = parse()
+    console, clock = Console(highlight=False), time.monotonic()
+    files = len(find_files()[: options.files])
+    console.print(
+        f"Index {files} files of Python {platform.python_version()}'s standard library, one durable step each"
+    )
+    with tempfile.TemporaryDirectory(prefix="stdlib-index-") as directory:
+        database_url = options.database_url or f"sqlite:///{directory}/demo.sqlite"
+        run = Run(f"stdlib-index-{uuid.uuid4().hex[:8]}", database_url, files)
+        plain_loop = start_program("stdlib_files.py", str(files))
+        try:
+            lives = live_through(run, options.kills, console)
+            expected = plain_loop.communicate()[0].strip()
+        finally:
+            plain_loop.kill()
+    checks = check(run, options.kills, lives, expected)
+    console.print("", table_of(lives), "", sep="\n")
+    console.print(*map(str, checks), "", f"Took {time.monotonic() - clock:.1f} s", sep="\n", soft_wrap=True)
+    return 0 if all(check.holds for check in checks) else 1
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description="Index the standard library durably, through two crashes.")
-    parser.add_argument("--database-url", help="Postgres or SQLite (default: a temporary SQLite file)")
-    parser.add_argument("--no-kill", dest="kill", action="store_false", help="let the worker live")
-    return parser.parse_args(arguments)
+    parser.add_argument("--kills", type=int, default=2, metavar="N", help="how often to kill the worker (default: 2)")
+    parser.add_argument("--files", type=int, metavar="N", help="index only the first N files")
+    parser.add_argument("--database-url", metavar="URL", help="Postgres or SQLite (default: a temporary SQLite file)")
+    return parser.parse_args()
 
 
-def _demonstrate(run: Run, kill: bool, console: Console) -> None:
-    """Do the work both ways and report; raises `DemoFailure` if a check does not hold."""
-    clock = time.monotonic()
-    packages = find_packages()
-    files = sum(len(package.files) for package in packages)
-    console.print(
-        f"Standard library of Python {platform.python_version()}: {files} files in {len(packages)} packages",
-        highlight=False,
-    )
-    lives, plain = _race(run, packages, kill, console)
-    durable = outcome_of(run)
-    checks = check_all(lives, _steps(packages), durable, plain)
-    console.print("", table_of_lives(lives), "", table_of_checks(checks), "")
-    console.print(
-        f"{durable.lines:,} lines, {durable.tokens:,} tokens; {durable.unreadable} files do not tokenise; "
-        f"took {time.monotonic() - clock:.1f} s",
-        highlight=False,
-    )
-    if failed := sum(not check.holds for check in checks):
-        raise DemoFailure(f"{failed} of {len(checks)} checks do not hold")
+def live_through(run: Run, kills: int, console: Console) -> list[Life]:
+    """Give the worker one life after the other; all but the last are cut off, after equal parts of the work."""
+    lives: list[Life] = []
+    finished: set[str] = set()
+    with Progress("steps", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as progress:
+        bar = progress.add_task("", total=run.steps)
+        for kill_at in [*(run.steps * part // (kills + 1) for part in range(1, kills + 1)), None]:
+            lives.append(live(run, finished, kill_at, lambda done: progress.update(bar, completed=done)))
+            if lives[-1].killed:
+                progress.print(f"SIGKILL after {len(finished)} steps, {len(lives[-1].recorded)} of them recorded")
+    return lives
 
 
-def _race(run: Run, packages: list[Package], kill: bool, console: Console) -> tuple[list[Life], Summary]:
-    """Run the durable workflow and, at the same time in another process, the plain loop."""
-    steps = _steps(packages)
-    kill_points = [steps // 3, steps * 2 // 3] if kill else []
-    totals = {PLAIN: len(packages), DURABLE: steps}
-    with plain_run(packages) as plain, ProgressBoard(console, totals) as board:
+def check(run: Run, kills: int, lives: Sequence[Life], expected: str) -> list[Check]:
+    """Compare what ran with what was recorded, and what came out with the plain loop's result."""
+    executions = Counter(step for life in lives for step in life.started)
+    recorded = lives[-1].recorded
+    killed = sum(life.killed for life in lives)
+    reran = [step for before, after in pairwise(lives) for step in after.started if step in before.recorded]
+    repeats = executions - Counter(executions.keys())
+    cut_off = Counter(step for life in lives for step in life.in_flight)
+    at_once = max(len(life.in_flight) for life in lives)
+    result = lives[-1].result
+    return [
+        Check("killed as planned", killed == kills, f"{killed} times"),
+        Check("every step is recorded", len(recorded) == run.steps, f"{len(recorded)} of {run.steps}"),
+        Check("every recorded step really ran", executions.keys() == recorded, f"{len(executions)} different ones"),
+        Check("no recorded step ran again", not reran, f"{len(reran)} did"),
+        Check("only what was in flight ran twice", repeats <= cut_off, f"{repeats.total()} did"),
+        Check("in flight: one step a lane", at_once <= LANES, f"{at_once} at most, {LANES} lanes"),
+        Check(
+            "same result as the plain loop",
+            result == expected,
+            result if result == expected else f"{result}, not {expected}",
+        ),
+    ]
 
-        def progress(finished: int) -> None:
-            board.show(PLAIN, plain.done)
-            board.show(DURABLE, finished)
 
-        lives = Supervisor(run, progress, board.note).live_until_done(kill_points)
-        plain_summary = plain.result()
-        progress(steps)
-    return lives, plain_summary
-
-
-def _steps(packages: list[Package]) -> int:
-    """One step for each package, and one for the inventory."""
-    return len(packages) + 1
+def table_of(lives: Sequence[Life]) -> Table:
+    """One column for each life and one for their sum."""
+    recorded = [len(after) - len(before) for before, after in pairwise([set(), *(life.recorded for life in lives)])]
+    table = Table("", title=f"One workflow, {len(lives)} processes")
+    for number, _ in enumerate(lives, start=1):
+        table.add_column(f"life {number}", justify="right")
+    table.add_column("in all", justify="right")
+    for name, numbers in {
+        "steps run": [len(life.started) for life in lives],
+        "steps recorded": recorded,
+        "in flight at the end, run again": [len(life.in_flight) for life in lives],
+    }.items():
+        table.add_row(name, *map(str, numbers), str(sum(numbers)))
+    table.add_row("ended by", *("SIGKILL" if life.killed else "itself" for life in lives))
+    table.add_row("seconds", *(f"{life.seconds:.1f}" for life in lives), f"{sum(life.seconds for life in lives):.1f}")
+    table.add_row("  before the first step", *(f"{life.first_step_after:.1f}" for life in lives))
+    return table
 
 
 if __name__ == "__main__":

@@ -1,96 +1,83 @@
 """The worker: the index of the standard library as a durable workflow.
 
-This is the whole of the durable program; the rest of the directory watches it, kills it and checks it. There is no code
-for recovery in here. `main` is the same in every life: it launches DBOS, which takes up whatever the last life left
-unfinished, and then asks for the workflow by its id, which starts it once and attaches to it ever after.
+`python durable_index.py sqlite:///index.sqlite my-index 1000` indexes the first 1000 files. Kill it and run it again!
+
+This is the whole of the durable program; the rest of the directory kills it and checks it. It holds no code for
+recovery. `main` is the same in every life: `DBOS.launch` takes up whatever the last life left unfinished, and starting
+the workflow under its fixed id starts it once and attaches to it ever after.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from stdlib_files import Package, Summary, combine, find_packages, summarise_package
-from step_ledger import LedgerWriter, step_key
+from stdlib_files import Summary, find_files, summarise
 
-from dbos import DBOS, DBOSConfig, Queue, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID
 
-PACKAGES_PER_SHARD = 32
-SHARDS_AT_ONCE = 4
-
-shards = Queue("stdlib-shards", worker_concurrency=SHARDS_AT_ONCE)
+LANES = 4
 
 
 @DBOS.workflow()
-def index_stdlib() -> Summary:
-    """Index the standard library: one child workflow per shard, a few of them at a time."""
-    packages = take_inventory()
-    slices = [packages[i : i + PACKAGES_PER_SHARD] for i in range(0, len(packages), PACKAGES_PER_SHARD)]
-    handles = [shards.enqueue(index_shard, shard) for shard in slices]
-    return combine("standard library", chain.from_iterable(handle.get_result() for handle in handles))
+def index_stdlib(count: int) -> Summary:
+    """Index the first `count` files of the standard library, in four child workflows side by side."""
+    files = list_files(count)
+    handles = [DBOS.start_workflow(index_lane, files[lane::LANES]) for lane in range(LANES)]
+    return sum((handle.get_result() for handle in handles), Summary())
 
 
 @DBOS.workflow()
-def index_shard(packages: list[Package]) -> list[Summary]:
-    """Index some packages, one step each."""
-    return [index_package(package) for package in packages]
+def index_lane(files: list[str]) -> Summary:
+    """Index some files, one step each."""
+    return sum(map(index_file, files), Summary())
 
 
 @DBOS.step()
-def take_inventory() -> list[Package]:
-    """List the packages: looking at the disk is a step, so that every life works from the same list."""
-    with _noted_in_ledger():
-        return find_packages()
+def list_files(count: int) -> list[str]:
+    """Look at the disk: a step, so that every life works from the same list."""
+    with reported():
+        return find_files()[:count]
 
 
 @DBOS.step()
-def index_package(package: Package) -> Summary:
-    """Tokenise and hash one package."""
-    with _noted_in_ledger():
-        return summarise_package(package)
+def index_file(file: str) -> Summary:
+    """Count and hash one file."""
+    with reported():
+        return summarise(file)
 
 
-def main() -> None:
-    """Run one life of the worker."""
-    run_id = os.environ["STDLIB_INDEX_RUN_ID"]
+@contextmanager
+def reported() -> Iterator[None]:
+    """Tell when the current step starts and when it is finished."""
+    step = f"{DBOS.workflow_id}/{DBOS.step_id}"
+    tell(f"started {step}")
+    yield
+    tell(f"finished {step}")
+
+
+def tell(line: str) -> None:
+    """Print a line with a single `write`: neither other threads nor a SIGKILL can cut it in two."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+def main(database_url: str, run_id: str, count: str) -> None:
+    """One life: do what is left of the work."""
     config: DBOSConfig = {
         "name": "stdlib-index",
+        "system_database_url": database_url,
         "application_version": run_id,  # on a shared database: leave other runs of the demo alone
-        "system_database_url": os.environ["STDLIB_INDEX_DATABASE_URL"],
-        "run_admin_server": False,
-        "log_level": "WARNING",
+        "log_level": "ERROR",
     }
     DBOS(config=config)
     DBOS.launch()
     with SetWorkflowID(run_id):
-        handle = DBOS.start_workflow(index_stdlib)
-    handle.get_result()
+        handle = DBOS.start_workflow(index_stdlib, int(count))
+    tell(f"result {handle.get_result()}")
     DBOS.destroy()
 
 
-def worker_command() -> list[str]:
-    """The command line that starts a life."""
-    return [sys.executable, __file__]
-
-
-def worker_environment(run_id: str, database_url: str, ledger: Path, life: int) -> dict[str, str]:
-    """What a life has to know: the same every time, but for the number by which the ledger tells the lives apart."""
-    return {
-        "STDLIB_INDEX_RUN_ID": run_id,
-        "STDLIB_INDEX_DATABASE_URL": database_url,
-        "STDLIB_INDEX_LEDGER": str(ledger),
-        "STDLIB_INDEX_LIFE": str(life),
-    }
-
-
-def _noted_in_ledger() -> AbstractContextManager[None]:
-    """Note this execution of the current step in the ledger."""
-    ledger = LedgerWriter(Path(os.environ["STDLIB_INDEX_LEDGER"]), int(os.environ["STDLIB_INDEX_LIFE"]))
-    return ledger.execution(step_key(DBOS.workflow_id, DBOS.step_id))
-
-
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
