@@ -14,6 +14,7 @@ from dbos.serialization.serializer import Serializer
 
 if TYPE_CHECKING:
     import sqlalchemy
+    from typing_extensions import Required
 
 _logger = logging.getLogger("dbos")
 
@@ -35,7 +36,7 @@ class DBOSConfig(TypedDict, total=False):
         log_level: Of the logger ``dbos``. Default: ``INFO``.
     """
 
-    name: str
+    name: Required[str]
     enable_patching: bool | None
     application_version: str | None
     executor_id: str | None

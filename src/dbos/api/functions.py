@@ -33,7 +33,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
     workflow = WorkflowFunction(
         name=name or function.__qualname__,
         function=function,
-        is_async=inspect.iscoroutinefunction(function),
+        is_async=is_coroutine_function(function),
         max_recovery_attempts=max_recovery_attempts,
     )
     REGISTRY.add(workflow)
@@ -69,7 +69,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
 def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
     """Return what runs the function as a step when a workflow calls it, and calls it plainly otherwise."""
     _require_function(function, "step")
-    is_async = inspect.iscoroutinefunction(function)
+    is_async = is_coroutine_function(function)
     if is_async:
 
         def call_async(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
@@ -123,6 +123,11 @@ def child_call(
 ) -> Call:
     """The call of a child workflow, with the id that was set for it or one derived from its parent's."""
     return Call(workflow, take_next_id(context) or child_id(parent, function_id), args, kwargs)
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether a call of it returns a coroutine; also where it is decorated by us."""
+    return inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine")
 
 
 def _require_function(function: Any, decorator: str) -> None:

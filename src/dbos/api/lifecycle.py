@@ -90,16 +90,22 @@ class Application:
                 raise
             self._executor = executor
             set_executor(executor)
-            # Only now, as recovered workflows use the public functions.
-            executor.begin()
+            try:
+                # Only now, as recovered workflows use the public functions.
+                executor.begin()
+            except BaseException:
+                self._stop(0)
+                raise
         _logger.info("DBOS launched: %s, version %s", database.location, executor.application_version)
 
     def shut_down(self, completion_timeout_s: float) -> None:
         """Stop the executor and close the database; never launched, it does nothing."""
         with self._lock:
-            executor, self._executor = self._executor, None
-            if executor is None:
-                return
+            self._stop(completion_timeout_s)
+
+    def _stop(self, completion_timeout_s: float) -> None:
+        executor, self._executor = self._executor, None
+        if executor is not None:
             executor.shut_down(completion_timeout_s)
             set_executor(None)
             executor.database.close()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
 
-from dbos.api.functions import child_call, decorate_step, decorate_workflow, workflow_function
+from dbos.api.functions import child_call, decorate_step, decorate_workflow, is_coroutine_function, workflow_function
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync, result_core
 from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step, refuse_on_loop
 from dbos.api.reads import status_core
@@ -15,9 +15,8 @@ from dbos.api.status import WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
 from dbos.runtime.context import CONTEXT
 from dbos.runtime.drivers import Core, Ending, Returned, drive, drive_async
-from dbos.runtime.executor import Executor
 from dbos.runtime.steps import StepRules, run_step
-from dbos.runtime.workflows import Call, Launched, run_child_when_durable, start, start_child
+from dbos.runtime.workflows import Call, Launched, run_child_when_durable, start_child, start_in_background
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,7 +118,7 @@ class WorkflowMethods:
         core = run_step(
             context.run, context.run.next_function_id(), _rules(options or {}, function), function, args, kwargs
         )
-        return drive_async(core) if asyncio.iscoroutinefunction(function) else drive(core)
+        return drive_async(core) if is_coroutine_function(function) else drive(core)
 
     @classmethod
     async def run_step_async(
@@ -250,7 +249,7 @@ def _start_core(
     refuse_in_step(context, caller)
     if context.run is None:
         call = Call(function, take_next_id(context) or new_workflow_id(), args, kwargs)
-        return _start_root(executor, call, loop)
+        return start_in_background(executor, call, loop)
     parent = context.run
     function_id = parent.next_function_id()
     call = child_call(context, parent, function_id, function, args, kwargs)
@@ -258,13 +257,6 @@ def _start_core(
     if ticket is not None and launched.run is not None:
         run_child_when_durable(parent, call, launched.run, ticket, loop)
     return _at_once(launched)
-
-
-def _start_root(executor: Executor, call: Call, loop: asyncio.AbstractEventLoop | None) -> Core[Ending[Launched]]:
-    launched = yield from start(executor, call)
-    if launched.run is not None:
-        executor.spawn(launched.run, loop)
-    return Returned(launched)
 
 
 def _at_once(launched: Launched) -> Core[Ending[Launched]]:

@@ -120,7 +120,7 @@ class RunAnswer:
             of the run was written.
         status: The row's status before this batch; ``None`` if there is no row.
         foreign: Function ids for which another run's checkpoint stood already.
-        children: The answers to the starts of children, by workflow id.
+        children: The answers to the starts of children, by workflow id; without those whose function id is foreign.
     """
 
     token: str | None

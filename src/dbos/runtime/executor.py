@@ -22,7 +22,7 @@ from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import Registry, WorkflowFunction
 from dbos.runtime.run import Run
 from dbos.runtime.threads import BackgroundLoop, ElasticThreads
-from dbos.runtime.workflows import abandon, ending_of, run_as_task, run_in_background
+from dbos.runtime.workflows import abandon, ending_of, run_as_task, run_in_background, shut_down_error
 from dbos.serialization.codec import Codec
 from dbos.storage.batches import batch_store
 from dbos.storage.claims import count_claims, read_checkpoints, read_claims, release
@@ -56,7 +56,7 @@ class ExecutorSettings:
 
 
 class Executor:
-    """See the module's description. Made with an open database; ``register`` and ``begin`` start it, ``shut_down`` ends it."""
+    """See the module's description. ``register`` and ``begin`` start it, ``shut_down`` ends it."""
 
     def __init__(
         self, database: Database, codec: Codec, clock: Clock, registry: Registry, settings: ExecutorSettings
@@ -83,6 +83,8 @@ class Executor:
         """The runs in memory by token; an old and a new run of one workflow may coexist for a moment."""
         self._known: dict[str, Run] = {}
         """The runs that own their workflow, by its id."""
+        self._loops: dict[Run, asyncio.AbstractEventLoop] = {}
+        """On which event loop each run of a coroutine is, or is about to begin."""
         self._tasks: dict[Run, asyncio.Task[None]] = {}
         self._idle = threading.Condition()
 
@@ -107,6 +109,9 @@ class Executor:
         self.journal.close()
         for task in list(self._tasks.values()):
             _cancel(task)
+        for run in list(self._runs.values()):
+            # Its thread may be in the user's code for long; whoever waits for it shall not be.
+            run.ended.reject(shut_down_error(run.workflow_id))
         self.outcomes.stop()
         self.loop.stop()
         try:
@@ -124,9 +129,11 @@ class Executor:
         """A new claim token: unique, as the lease is."""
         return f"{self.lease.lease_id}-{next(self._numbers)}"
 
-    def replace_lease(self) -> None:
-        """Register a new lease, as this one was buried. Runs under the old one are fenced when they write next."""
+    def replace_lease(self, lost: str) -> None:
+        """Register a new lease, as the lost one was buried. Runs under that are fenced when others take them up."""
         with self._lease_lock:
+            if self.lease.lease_id != lost:
+                return
             lease = self._new_lease()
             register_lease(self.database, lease)
             self.lease = lease
@@ -140,7 +147,7 @@ class Executor:
         self, function: WorkflowFunction, workflow_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Run:
         """A run that is about to be started; nobody finds it by its workflow's id yet."""
-        run = Run(self, function, workflow_id, self.new_token(), args, kwargs)
+        run = Run(self, function, workflow_id, self.new_token(), self.lease_id, args, kwargs)
         self._runs[run.log.token] = run
         return run
 
@@ -148,7 +155,7 @@ class Executor:
         self, function: WorkflowFunction, workflow_id: str, token: str, recorded: Mapping[int, RecordedStep]
     ) -> Run:
         """A run of a workflow that was claimed under the token."""
-        run = Run(self, function, workflow_id, token, (), {}, recorded)
+        run = Run(self, function, workflow_id, token, self.lease_id, (), {}, recorded)
         self._runs[token] = run
         self._known[workflow_id] = run
         return run
@@ -161,6 +168,7 @@ class Executor:
         """The run has ended, or never began."""
         self._runs.pop(run.log.token, None)
         self._tasks.pop(run, None)
+        self._loops.pop(run, None)
         if self._known.get(run.workflow_id) is run:
             del self._known[run.workflow_id]
         if not self._runs:
@@ -179,16 +187,14 @@ class Executor:
             context = contextvars.copy_context()
             self.threads.submit(lambda: context.run(run_in_background, run))
             return
-        if loop is not None and loop is _running_loop():
-            self._create_task(run, loop)
-            return
-        try:
-            target = self.loop.get() if loop is None else loop
-            target.call_soon_threadsafe(self._create_task, run, target)
-        except RuntimeError:
-            # The caller's loop was closed before the workflow could begin there.
-            target = self.loop.get()
-            target.call_soon_threadsafe(self._create_task, run, target)
+        # The caller's loop may be closed before the workflow can begin there.
+        target = self.loop.get() if loop is None or loop.is_closed() else loop
+        self._loops[run] = target
+        if target is _running_loop():
+            self._create_task(run, target)
+        else:
+            with contextlib.suppress(RuntimeError):
+                target.call_soon_threadsafe(self._create_task, run, target)
 
     def give_back(self, run: Run, *, at_once: bool) -> None:
         """The run ended without an outcome: release its claim, so that it is taken up again, maybe at once."""
@@ -213,8 +219,8 @@ class Executor:
 
     def look_after_runs(self) -> None:
         """Take up what nobody runs: left behind by the dead, released, or lost with a closed event loop."""
-        for run, task in list(self._tasks.items()):
-            if task.get_loop().is_closed():
+        for run, loop in list(self._loops.items()):
+            if loop.is_closed():
                 abandon(run, at_once=False)
         if count_claims(self.database, self.lease_id) > len(self._runs):
             for workflow_id, token in read_claims(self.database, self.lease_id):

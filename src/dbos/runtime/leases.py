@@ -29,7 +29,7 @@ class LeaseHolder(Protocol):
 
     @property
     def lease(self) -> Lease: ...
-    def replace_lease(self) -> None:
+    def replace_lease(self, lost: str) -> None:
         """The lease was buried: register another."""
         ...
 
@@ -85,11 +85,12 @@ class LeaseKeeper:
     def renew_and_look(self) -> None:
         """One round: renew, bury who died, take up what is left behind."""
         began = self._clock.monotonic()
-        if not renew_lease(self._database, self._holder.lease.lease_id):
+        lease_id = self._holder.lease.lease_id
+        if not renew_lease(self._database, lease_id):
             _logger.warning(
                 "This executor was taken for dead, its workflows run elsewhere; it goes on with a new lease"
             )
-            self._holder.replace_lease()
+            self._holder.replace_lease(lease_id)
         if began - self._renewed_at > self._ttl_s:
             # We were away ourselves, so we cannot say what the others did meanwhile.
             self._standing.clear()

@@ -8,6 +8,7 @@ whether the run may go on: it may have been cancelled, or its claim may have pas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class Run:
         "executor",
         "function",
         "kwargs",
+        "lease_id",
         "log",
         "recorded",
         "seen_at",
@@ -74,6 +76,7 @@ class Run:
         function: WorkflowFunction,
         workflow_id: str,
         token: str,
+        lease_id: str,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         recorded: Mapping[int, RecordedStep] | None = None,
@@ -85,6 +88,7 @@ class Run:
         self.kwargs = kwargs
         self.ended: Promise[Ending[Any]] = Promise()
         self.log = RunLog(workflow_id, token)
+        self.lease_id = lease_id
         self.recorded: Mapping[int, RecordedStep] = recorded or {}
         self.seen_at = 0.0
         self.deferred: BaseException | None = None
@@ -189,8 +193,12 @@ class Run:
             error, self.deferred = self.deferred, None
             raise error
 
-    def accept(self, answer: RunAnswer) -> None:
+    def accept(self, answer: RunAnswer, *, is_cancellable: bool = True) -> None:
         """Take note of what the guard saw.
+
+        Args:
+            answer: What it saw.
+            is_cancellable: Whether a cancelled workflow ends here; if not, it does at its next barrier.
 
         Raises:
             RunStopped, DBOSWorkflowCancelledError: As ``barrier``.
@@ -200,6 +208,9 @@ class Run:
         if self.log.foreign:
             raise RunOutdated(f"Steps {sorted(self.log.foreign)} of workflow {self.workflow_id!r} were recorded before")
         if answer.status == CANCELLED:
+            if not is_cancellable:
+                self.seen_at = -math.inf
+                return
             raise DBOSWorkflowCancelledError(f"Workflow {self.workflow_id!r} was cancelled; it ends here.")
         self.seen_at = self.executor.clock.monotonic()
 

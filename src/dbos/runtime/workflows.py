@@ -89,7 +89,7 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
             raise
         if isinstance(answer, LeaseLost):
             executor.forget(run)
-            yield Offload(executor.threads.submit, executor.replace_lease)
+            yield Offload(executor.threads.submit, partial(executor.replace_lease, run.lease_id))
             continue
         if isinstance(answer, Started):
             executor.know(run)
@@ -131,11 +131,15 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
 def settle_child(parent: Run, call: Call, run: Run, ticket: Ticket) -> bool:
     """What became of a child's start, once its ticket is settled; returns whether the child is to be run.
 
+    A parent that was cancelled meanwhile learns that at its next barrier; the child is recorded and started all the
+    same.
+
     Raises:
         DBOSConflictingWorkflowError: Its id belongs to a workflow of another function.
+        RunStopped: The parent must not go on.
     """
     answer = ticket.result()
-    parent.accept(answer)
+    parent.accept(answer, is_cancellable=False)
     child = answer.children[call.workflow_id]
     if isinstance(child, Started):
         run.executor.know(run)
@@ -162,7 +166,10 @@ def run_child_when_durable(
         except BaseException as error:
             parent.deferred = error
             run.executor.forget(run)
-            run.ended.resolve(Raised(error))
+            if isinstance(error, Exception):
+                run.ended.resolve(Raised(error))
+            else:
+                run.ended.reject(error)
 
     ticket.then(begin)
     parent.executor.journal.kick()
@@ -220,7 +227,7 @@ def _start_row(executor: Executor, run: Run, inputs: Outcome, parent_id: str | N
         inputs=inputs.output or "",
         serialization=inputs.serialization or "",
         token=run.log.token,
-        lease_id=executor.lease_id,
+        lease_id=run.lease_id,
         executor_id=executor.executor_id,
         application_version=executor.application_version,
         application_id=executor.application_id,
@@ -266,7 +273,7 @@ def execute(run: Run) -> Core[Ending[Any]]:
         ending = yield from _run_to_outcome(run)
     except JournalClosed:
         executor.forget(run)
-        run.ended.reject(DBOSException(f"DBOS was shut down before workflow {run.workflow_id!r} ended."))
+        run.ended.reject(shut_down_error(run.workflow_id))
         raise
     except BaseException as interruption:
         # Without an outcome (task cancelled, loop closed, Ctrl-C). If the process ends anyway, it does not start again.
@@ -373,11 +380,32 @@ def _fail(run: Run, refusal: WriteRefused) -> Core[Ending[Any]]:
 
 def call_workflow(executor: Executor, call: Call) -> Core[Ending[Any]]:
     """Start the workflow, run it here, and return how it ended; or wait for the one that has the id already."""
-    launched = yield from start(executor, call)
+    try:
+        launched = yield from start(executor, call)
+        if launched.run is not None:
+            ending: Ending[Any] = yield RunHere(launched.run)
+            return ending
+        return (yield from wait_for_end(executor, launched.workflow_id, launched.ended))
+    except JournalClosed:
+        return Raised(shut_down_error(call.workflow_id))
+
+
+def start_in_background(
+    executor: Executor, call: Call, loop: asyncio.AbstractEventLoop | None
+) -> Core[Ending[Launched]]:
+    """Start the workflow, if its id is new, and have it run: on the loop, if it is a coroutine."""
+    try:
+        launched = yield from start(executor, call)
+    except JournalClosed:
+        return Raised(shut_down_error(call.workflow_id))
     if launched.run is not None:
-        ending: Ending[Any] = yield RunHere(launched.run)
-        return ending
-    return (yield from wait_for_end(executor, launched.workflow_id, launched.ended))
+        executor.spawn(launched.run, loop)
+    return Returned(launched)
+
+
+def shut_down_error(workflow_id: str) -> DBOSException:
+    """What they get who wait for a workflow when the executor shuts down."""
+    return DBOSException(f"DBOS was shut down before workflow {workflow_id!r} ended.")
 
 
 def call_child(parent: Run, function_id: int, result_id: int, call: Call) -> Core[Ending[Any]]:
@@ -408,7 +436,12 @@ def await_child(
     recorded = parent.find_recorded(function_id, GET_RESULT)
     if recorded is not None:
         return parent.replay(recorded)
-    yield from parent.barrier()
+    try:
+        yield from parent.barrier()
+    except BaseException:
+        if run_here is not None:
+            parent.executor.spawn(run_here.run)
+        raise
     started_at_ms = parent.executor.clock.now_ms()
     ending: Ending[Any]
     if run_here is not None:

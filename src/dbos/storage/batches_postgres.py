@@ -193,7 +193,9 @@ def _answer(
         fresh = {fid for fid, _, is_fresh in writers if is_fresh}
         children = [child for child in run.children if child.function_id in fresh]
     # A child whose checkpoint an earlier try recorded was started by that try, in the same transaction.
-    answers: dict[str, StartAnswer] = {child.start.workflow_id: Started() for child in run.children}
+    answers: dict[str, StartAnswer] = {
+        child.start.workflow_id: Started() for child in run.children if child.function_id not in foreign
+    }
     if children:
         starts = insert_starts(transaction, [child.start for child in children])
         answers.update(zip((child.start.workflow_id for child in children), starts, strict=True))

@@ -30,11 +30,19 @@ _BURY = """
 UPDATE {schema}executors SET state = 'DEAD'
 WHERE lease_id = :lease_id AND state = 'LIVE' AND renewals = :renewals"""
 
+# Whoever takes the workflow up next counts an attempt, which this run was not: it did not crash.
 _HAND_BACK = """
-UPDATE {schema}workflow_status SET owner_xid = NULL
+UPDATE {schema}workflow_status SET owner_xid = NULL,
+    recovery_attempts = CASE WHEN recovery_attempts > 0 THEN recovery_attempts - 1 ELSE 0 END
 WHERE status = 'PENDING' AND lease_id = :lease_id"""
 
 _REMOVE = "DELETE FROM {schema}executors WHERE lease_id = :lease_id"
+
+
+_REMOVE_DEAD = "DELETE FROM {schema}executors WHERE state = 'DEAD' AND renewed_at < {now} - :age_ms"
+
+DEAD_LEASES_KEPT_MS = 24 * 3600 * 1000
+"""How long a dead lease stays to be seen; nothing needs it."""
 
 
 def register_lease(database: Database, lease: Lease) -> None:
@@ -50,7 +58,12 @@ def register_lease(database: Database, lease: Lease) -> None:
         "namespace": process.pid_namespace,
         "started": process.pid_started,
     }
-    database.run("register_lease", lambda transaction: transaction.write(_REGISTER, parameters), "statement")
+
+    def register(transaction: Transaction) -> None:
+        transaction.write(_REMOVE_DEAD, {"age_ms": DEAD_LEASES_KEPT_MS})
+        transaction.write(_REGISTER, parameters)
+
+    database.run("register_lease", register)
 
 
 def renew_lease(database: Database, lease_id: str) -> bool:

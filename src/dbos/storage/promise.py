@@ -98,7 +98,11 @@ class Promise(Generic[T]):
 
     @staticmethod
     def settle_all(settlements: Iterable[tuple[Promise[Any], Any, BaseException | None]]) -> None:
-        """Settle promises, each with (value, exception), waking every event loop once. A done one stays as it is."""
+        """Settle promises, each with (value, exception), waking every event loop once. A done one stays as it is.
+
+        All callbacks have returned when the first waiter wakes.
+        """
+        sleepers: list[threading.Lock] = []
         futures: list[asyncio.Future[None]] = []
         callbacks: list[Callable[[], None]] = []
         for promise, value, error in settlements:
@@ -106,15 +110,15 @@ class Promise(Generic[T]):
                 if promise.is_done:
                     continue
                 promise._value, promise._error, promise.is_done = value, error, True
-                sleepers = promise._sleepers
+                sleepers.extend(promise._sleepers or ())
                 futures.extend(promise._futures or ())
                 callbacks.extend(promise._callbacks or ())
                 promise._sleepers = promise._futures = promise._callbacks = None
-            for bell in sleepers or ():
-                bell.release()
-        _wake_futures(futures)
         for callback in callbacks:
             callback()
+        for bell in sleepers:
+            bell.release()
+        _wake_futures(futures)
 
 
 def _wake_futures(futures: list[asyncio.Future[None]]) -> None:
