@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Spawner
 from tests.verify.crash import Nurseries, Runner, run_all_k
+from tests.verify.fixtures import nurseries
 
-
-@pytest.fixture(scope="session")
-def nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nurseries]:
-    spawner = Spawner(tmp_path_factory.mktemp("nurseries"))
-    yield Nurseries(spawner)
-    spawner.close()
+__all__ = ["nurseries"]
 
 
 @pytest.fixture
@@ -24,6 +18,6 @@ def run_scenario(nurseries: Nurseries, tmp_path: Path, request: pytest.FixtureRe
 
 
 @pytest.fixture
-def k_url(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> str:
+def k_url(tmp_path: Path, database_url: str) -> str:
     """As `database_url`, but for SQLite each k has a file of its own. (On PostgreSQL it has a schema.)"""
     return f"sqlite:///{tmp_path}/k{{k}}.sqlite" if database_url.startswith("sqlite") else database_url

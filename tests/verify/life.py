@@ -1,7 +1,8 @@
 """One life of a program: a process that runs it under a gate, and writes what really happens into the ledger.
 
-A program names its workflow's id (`ID`), the names of the steps of each workflow that comes of it (`EXPECTED`), and how
-many commits a run takes at least (`COMMITS`); its `main()` calls the workflow and returns the result.
+A program has a `main()`, whose result is written down. For `crash` it also names its workflow's id (`ID`), the names of
+the steps of each workflow that comes of it (`EXPECTED`), and how many commits a run takes at least (`COMMITS`); there
+`main()` calls the workflow and returns the result.
 """
 
 from __future__ import annotations
@@ -64,13 +65,26 @@ def execute() -> str:
     return value
 
 
+def number() -> int:
+    """The number of this life, from 1."""
+    assert _life is not None, "not in a life"
+    return _life.number
+
+
+def path(suffix: str) -> Path:
+    """A file of the test, beside the ledger."""
+    assert _life is not None, "not in a life"
+    return Path(_life.ledger + suffix)
+
+
 def live(life: Life) -> None:
     """Launch, call the program's `main()`, write its result into the ledger, destroy."""
     global _life
     _life = life
     faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
     program = _load(life.program)
-    ledger.record(life.ledger, kind="program", root=program.ID, expected=program.EXPECTED, commits=program.COMMITS)
+    if hasattr(program, "EXPECTED"):
+        ledger.record(life.ledger, kind="program", root=program.ID, expected=program.EXPECTED, commits=program.COMMITS)
     DBOS(
         config={
             "name": "program",
