@@ -1,0 +1,91 @@
+"""A store for the journal that a test directs: it remembers batches, fails on request and stops when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from dbos.model.values import Batch, BatchAnswer, Checkpoint, RunAnswer, Started
+
+WAIT_S = 30.0
+
+
+class ScriptedStore:
+    """Keeps what is committed in memory.
+
+    Attributes:
+        batches: What was committed, in order.
+        threads: The thread of each try.
+        failures: What the next tries raise, one each; `None` lets a try succeed.
+        refuses: Whether a batch is refused for good, with a `ValueError`.
+        foreign: The steps that every run is told another one had recorded.
+        parallel_commits: How many starts may be committed beside a batch.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.threads: list[threading.Thread] = []
+        self.failures: list[BaseException | None] = []
+        self.refuses: Callable[[Batch], bool] = lambda batch: False
+        self.foreign: frozenset[int] = frozenset()
+        self.parallel_commits = 0
+        self._changed = threading.Condition()
+        self._must_stop = False
+        self._has_stopped = threading.Event()
+        self._go = threading.Event()
+
+    def commit(self, batch: Batch) -> BatchAnswer:
+        """See `BatchStore`."""
+        self.threads.append(threading.current_thread())
+        if self._must_stop:
+            self._must_stop = False
+            self._has_stopped.set()
+            assert self._go.wait(WAIT_S), "nobody let the store go on"
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        if self.refuses(batch):
+            raise ValueError("refused for good")
+        with self._changed:
+            self.batches.append(batch)
+            self._changed.notify_all()
+        runs = [
+            RunAnswer(run.token, "PENDING", self.foreign, {c.start.workflow_id: Started() for c in run.children})
+            for run in batch.runs
+        ]
+        return BatchAnswer([Started()] * len(batch.starts), runs)
+
+    def stop_at_next_commit(self) -> None:
+        """The next commit stands still until `go`."""
+        self._must_stop = True
+
+    def wait_until_stopped(self) -> None:
+        """Wait until a commit stands still."""
+        assert self._has_stopped.wait(WAIT_S), "no commit came"
+
+    def go(self) -> None:
+        """Let the commit that stands still go on."""
+        self._go.set()
+
+    def wait_for_batches(self, count: int) -> None:
+        """Wait until so many batches were committed."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.batches) >= count, WAIT_S), f"no {count} batches came"
+
+    def checkpoints(self, workflow_id: str) -> list[int]:
+        """The numbers of a workflow's checkpoints, in the order in which they were committed."""
+        return [c.function_id for batch in self.batches for c in checkpoints_of(batch, workflow_id)]
+
+    def outcomes(self, workflow_id: str) -> list[str]:
+        """The statuses that were recorded as outcomes of a workflow."""
+        runs = [run for batch in self.batches for run in batch.runs if run.workflow_id == workflow_id]
+        return [run.outcome.status for run in runs if run.outcome is not None]
+
+    def started(self) -> list[str]:
+        """The ids of the workflows that were started, in the order in which they were committed."""
+        return [start.workflow_id for batch in self.batches for start in batch.starts]
+
+
+def checkpoints_of(batch: Batch, workflow_id: str) -> list[Checkpoint]:
+    """The checkpoints that a batch holds of one workflow."""
+    return [c for run in batch.runs if run.workflow_id == workflow_id for c in run.checkpoints]
