@@ -27,7 +27,7 @@ _FUNCTION = "__dbos_workflow_function__"
 
 def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_attempts: int | None) -> Callable[P, R]:
     """Register the function as a workflow and return what runs it as one."""
-    _require_function(function, "workflow")
+    require_function(function, "workflow")
     if max_recovery_attempts is not None and max_recovery_attempts < 0:
         raise ValueError(f"max_recovery_attempts is {max_recovery_attempts}, and must not be negative.")
     workflow = WorkflowFunction(
@@ -68,7 +68,6 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
 
 def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
     """Return what runs the function as a step when a workflow calls it, and calls it plainly otherwise."""
-    _require_function(function, "step")
     is_async = is_coroutine_function(function)
     if is_async:
 
@@ -130,9 +129,16 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine")
 
 
-def _require_function(function: Any, decorator: str) -> None:
-    if not callable(function):
-        raise TypeError(f"@DBOS.{decorator} decorates functions. Write it with parentheses: @DBOS.{decorator}().")
+def require_function(function: Any, decorator: str) -> None:
+    """Make sure that the function can be decorated.
+
+    Raises:
+        TypeError: It is no function, or a generator function.
+    """
+    if not callable(function) or not hasattr(function, "__qualname__"):
+        raise TypeError(
+            f"@DBOS.{decorator}() decorates functions, and {function!r} is none. (The parentheses must be there.)"
+        )
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(
             f"{function.__qualname__} is a generator function, which cannot be a {decorator}: what it yields cannot be "

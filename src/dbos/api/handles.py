@@ -49,7 +49,7 @@ class WorkflowHandle(_Handle, Generic[R]):
             DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded: It was given up.
             Exception: What the workflow raised.
         """
-        refuse_on_loop("WorkflowHandle.get_result")
+        refuse_on_loop("WorkflowHandle.get_result", "DBOS.get_result_async")
         return cast(R, drive(result_core(self._workflow_id, self._ended, polling_interval_sec)))
 
     def get_status(self) -> WorkflowStatus:
@@ -58,7 +58,7 @@ class WorkflowHandle(_Handle, Generic[R]):
         Raises:
             DBOSNonExistentWorkflowError: There is no such workflow.
         """
-        refuse_on_loop("WorkflowHandle.get_status")
+        refuse_on_loop("WorkflowHandle.get_status", "DBOS.get_workflow_status_async")
         return _existing(drive(status_core(self._workflow_id)), self._workflow_id)
 
 

@@ -37,8 +37,12 @@ def get_executor(what: str) -> Executor:
     return _executor
 
 
-def refuse_on_loop(name: str) -> None:
+def refuse_on_loop(name: str, instead: str | None = None) -> None:
     """Refuse a blocking call in the thread of a running event loop, which it would stop.
+
+    Args:
+        name: What was called.
+        instead: What to use; by default what was called with ``_async`` behind it.
 
     Raises:
         RuntimeError: There is a running loop in this thread.
@@ -47,7 +51,7 @@ def refuse_on_loop(name: str) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise RuntimeError(f"{name} would block the running event loop. Use {name}_async and await it.")
+    raise RuntimeError(f"{name} would block the running event loop. Use {instead or name + '_async'} and await it.")
 
 
 def refuse_in_step(context: Context, what: str) -> None:

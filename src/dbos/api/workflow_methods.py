@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
 
-from dbos.api.functions import child_call, decorate_step, decorate_workflow, is_coroutine_function, workflow_function
+from dbos.api.functions import (
+    child_call,
+    decorate_step,
+    decorate_workflow,
+    is_coroutine_function,
+    require_function,
+    workflow_function,
+)
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync, result_core
 from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step, refuse_on_loop
 from dbos.api.reads import status_core
@@ -79,6 +86,7 @@ class WorkflowMethods:
         """
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            require_function(function, "step")
             rules = StepRules(
                 name or function.__qualname__, retries_allowed, interval_seconds, max_attempts, backoff_rate
             )

@@ -169,11 +169,15 @@ class Executor:
         self._runs.pop(run.log.token, None)
         self._tasks.pop(run, None)
         self._loops.pop(run, None)
-        if self._known.get(run.workflow_id) is run:
-            del self._known[run.workflow_id]
+        self.disown(run)
         if not self._runs:
             with self._idle:
                 self._idle.notify_all()
+
+    def disown(self, run: Run) -> None:
+        """The run does not own its workflow any more, but has not come to its end."""
+        if self._known.get(run.workflow_id) is run:
+            del self._known[run.workflow_id]
 
     def find_run(self, workflow_id: str) -> Run | None:
         return self._known.get(workflow_id)

@@ -14,7 +14,7 @@ from dbos.runtime.drivers import Core, Ending, Raised, Returned, drive
 from dbos.runtime.registry import WorkflowFunction
 from dbos.runtime.run import Run
 from dbos.runtime.workflows import ending_of, record_outcome
-from dbos.storage.claims import claim_orphans, read_checkpoints
+from dbos.storage.claims import claim_orphans, has_orphans, read_checkpoints
 from dbos.storage.errors import JournalClosed
 
 if TYPE_CHECKING:
@@ -43,13 +43,16 @@ class Recovery:
         recovered: list[str] = []
         with self._lock:
             while not executor.is_closing:
+                version, names = executor.application_version, executor.registry.names()
+                if not has_orphans(executor.database, application_version=version, names=names):
+                    break
                 claimed = claim_orphans(
                     executor.database,
                     nonce=executor.new_token(),
                     lease_id=executor.lease_id,
                     executor_id=executor.executor_id,
-                    application_version=executor.application_version,
-                    names=executor.registry.names(),
+                    application_version=version,
+                    names=names,
                     limit=BATCH,
                 )
                 if not claimed:

@@ -324,8 +324,7 @@ def _run_to_outcome(run: Run) -> Core[Ending[Any]]:
             ending: Ending[Any] = yield UserCode(Context(run), run.function.function, run.args, run.kwargs)
             return (yield from record_outcome(run, ending))
         except RunFenced:
-            _logger.info("Workflow %s was taken over by another run; adopting its outcome", run.workflow_id)
-            return (yield from wait_for_end(run.executor, run.workflow_id))
+            return (yield from _adopt_outcome(run))
         except RunOutdated:
             _logger.warning("Workflow %s had steps recorded that this run did not know of; replaying", run.workflow_id)
             recorded = yield Offload(
@@ -336,6 +335,13 @@ def _run_to_outcome(run: Run) -> Core[Ending[Any]]:
             return (yield from _fail(run, refusal))
         except DBOSWorkflowCancelledError:
             return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
+
+
+def _adopt_outcome(run: Run) -> Core[Ending[Any]]:
+    """Another run owns the workflow: this one changes nothing any more, and ends as that one does."""
+    _logger.info("Workflow %s was taken over by another run; adopting its outcome", run.workflow_id)
+    run.executor.disown(run)
+    return (yield from wait_for_end(run.executor, run.workflow_id))
 
 
 def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
@@ -370,7 +376,7 @@ def _fail(run: Run, refusal: WriteRefused) -> Core[Ending[Any]]:
     except WriteRefused:
         return Raised(error)
     except RunFenced:
-        return (yield from wait_for_end(run.executor, run.workflow_id))
+        return (yield from _adopt_outcome(run))
     except DBOSWorkflowCancelledError:
         return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from dbos.model.values import AlreadyExists, LeaseLost, StartAnswer, Started, WorkflowStart
 from dbos.storage.database import Database, Transaction
@@ -25,16 +25,24 @@ def batch_store(database: Database) -> BatchStore:
     return SqliteBatchStore(database)
 
 
-def start_answers(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:
-    """The answers to starts of which some were not inserted, from what stands in their rows."""
+def start_answers(
+    transaction: Transaction, starts: Sequence[WorkflowStart], inserted: Container[str]
+) -> list[StartAnswer]:
+    """The answers to starts of which some were not inserted, from what stands in their rows.
+
+    Args:
+        transaction: The one that inserted.
+        starts: All that were to be inserted.
+        inserted: The ids of the rows that were.
+    """
     rows = transaction.rows(_READ_EXISTING, {"ids": [start.workflow_id for start in starts]})
     existing = {row[0]: AlreadyExists(*row[1:]) for row in rows}
-    return [_start_answer(start, existing.get(start.workflow_id)) for start in starts]
+    return [_start_answer(start, existing.get(start.workflow_id), start.workflow_id in inserted) for start in starts]
 
 
-def _start_answer(start: WorkflowStart, existing: AlreadyExists | None) -> StartAnswer:
+def _start_answer(start: WorkflowStart, existing: AlreadyExists | None, is_new: bool) -> StartAnswer:
     if existing is None:
         return LeaseLost()
     # Two starts of a batch may share an id, and an earlier try may have inserted ours: the token tells.
-    is_ours = start.token is not None and existing.token == start.token
+    is_ours = existing.token == start.token and (is_new or start.token is not None)
     return Started() if is_ours else existing

@@ -66,7 +66,7 @@ SELECT id, status, name, class, config, inputs, format, executor, version, app, 
     CASE WHEN token IS NULL THEN 0 ELSE 1 END, {{now}}, {{now}}
 FROM new WHERE lease IS NULL OR lease IN (SELECT lease_id FROM alive)
 ON CONFLICT (workflow_uuid) DO NOTHING
-RETURNING workflow_uuid, owner_xid"""
+RETURNING workflow_uuid"""
 
 
 _READ_OWNERS = """
@@ -146,7 +146,7 @@ def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> 
     inserted = transaction.rows(_insert_starts(len(rows) == 1), _bound("new", rows))
     if len(inserted) == len(starts):
         return [Started()] * len(starts)
-    return start_answers(transaction, starts)
+    return start_answers(transaction, starts, {row[0] for row in inserted})
 
 
 def write_runs(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:

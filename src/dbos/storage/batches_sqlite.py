@@ -84,8 +84,8 @@ def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> 
     inserted = transaction.write_each(_INSERT_START, rows)
     if len(inserted) == len(starts) and all(inserted):
         return [Started()] * len(starts)
-    # Two starts of this batch may share an id, so who won is told by the token.
-    return start_answers(transaction, starts)
+    new = {start.workflow_id for start, is_new in zip(allowed, inserted, strict=True) if is_new}
+    return start_answers(transaction, starts, new)
 
 
 def _write_runs(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:

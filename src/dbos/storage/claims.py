@@ -54,6 +54,12 @@ SELECT workflow_uuid, function_id, function_name, output, error, serialization, 
 FROM {schema}operation_outputs WHERE workflow_uuid ANY_OF(:ids)"""
 
 
+def has_orphans(database: Database, *, application_version: str, names: Sequence[str]) -> bool:
+    """Whether there is something to claim, told without locks. (Arguments as for ``claim_orphans``.)"""
+    wanted = {"version": application_version, "names": list(names), "limit": 1}
+    return bool(database.run("find_orphans", lambda transaction: transaction.rows(_FIND_ORPHANS, wanted), "read"))
+
+
 def claim_orphans(
     database: Database,
     *,
@@ -91,10 +97,6 @@ def claim_orphans(
             transaction.write(_CLAIM, {**own, "executor_id": executor_id, "ids": ids})
         return [ClaimedWorkflow(*row) for row in transaction.rows(_READ_CLAIMED, {"ids": ids})]
 
-    # Mostly there is nothing, which a look without locks tells.
-    look = {**wanted, "limit": 1}
-    if not database.run("find_orphans", lambda transaction: transaction.rows(_FIND_ORPHANS, look), "read"):
-        return []
     return database.run("claim_orphans", claim)
 
 

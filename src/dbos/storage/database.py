@@ -129,15 +129,23 @@ class Database(abc.ABC):
         pool = self.engine.pool
         return pool.size() if isinstance(pool, QueuePool) else 1
 
-    def run(self, operation: str, work: Callable[[Transaction], T], scope: Scope = "transaction") -> T:
-        """Run ``work`` in a transaction, again if it fails for now, for at most ``MAX_RETRY_S``.
+    def run(
+        self,
+        operation: str,
+        work: Callable[[Transaction], T],
+        scope: Scope = "transaction",
+        *,
+        patience_s: float = MAX_RETRY_S,
+    ) -> T:
+        """Run ``work`` in a transaction, again if it fails for now.
 
         Args:
             operation: What the transaction does, in one word; the gate is told.
             work: Called with the transaction. It must have no effect but on the database.
             scope: See ``Scope``; only a transaction of several statements needs a begin and a commit.
+            patience_s: For how long it is tried again.
         """
-        delay, gives_up_at = 0.005, time.monotonic() + MAX_RETRY_S
+        delay, gives_up_at = 0.005, time.monotonic() + patience_s
         while True:
             try:
                 with self.transaction(operation, scope) as transaction:

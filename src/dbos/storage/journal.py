@@ -163,6 +163,8 @@ class Journal:
         self._hold_back_s = hold_back_s
         self._lock = threading.Lock()
         self._pending: list[AnyTicket] = []
+        self._taken: list[AnyTicket] = []
+        """What the leader is committing."""
         self._held: dict[RunLog, float] = {}
         """Since when each run holds something back; oldest first."""
         self._is_led = False
@@ -216,7 +218,7 @@ class Journal:
         with self._lock:
             for log in list(self._held):
                 self._submit(log, (), None)
-            waiting = list(self._pending)
+            waiting = [*self._taken, *self._pending]
         for ticket in waiting:
             self.wait(ticket)
 
@@ -226,7 +228,7 @@ class Journal:
             for log in list(self._held):
                 self._submit(log, (), None)
             self._closing.set()
-            waiting = list(self._pending)
+            waiting = [*self._taken, *self._pending]
         for ticket in waiting:
             self.wait(ticket)
         self._bell.ring()
@@ -304,28 +306,28 @@ class Journal:
 
     def _lead(self, mine: AnyTicket | None) -> None:
         """Commit batch after batch: until ``mine`` is settled, or, for the writer thread, until nothing is pending."""
-        taken: list[AnyTicket] = []
         try:
             while True:
                 with self._lock:
-                    taken = self._take()
-                    if not taken:
+                    self._taken = self._take()
+                    if not self._taken:
                         self._is_led = False
                         return
-                self._commit(taken)
-                taken = []
+                self._commit(self._taken)
                 if mine is not None and mine.is_done:
                     self._hand_over()
                     return
         except BaseException:
             with self._lock:
-                self._pending[:0] = [ticket for ticket in taken if not ticket.is_done]
+                self._pending[:0] = [ticket for ticket in self._taken if not ticket.is_done]
+                self._taken = []
                 self._is_led = False
             self.kick()
             raise
 
     def _hand_over(self) -> None:
         with self._lock:
+            self._taken = []
             self._is_led = False
             waiting = list(self._pending)
         if waiting and not any(ticket.wake_sleeper() for ticket in waiting):

@@ -24,7 +24,8 @@ SELECT lease_id, executor_id, application_version, hostname, pid, boot_id, pid_n
 FROM {schema}executors WHERE state = 'LIVE' AND lease_id <> :own"""
 
 # The key changes hands here, so to say: this excludes the starts and claims that lock the row to see it alive.
-_LOCK_POSTGRES = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id FOR UPDATE"
+# A process that was stopped inside its start or claim holds the row, and must not hold up whoever buries it.
+_LOCK_POSTGRES = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id FOR UPDATE SKIP LOCKED"
 
 _BURY = """
 UPDATE {schema}executors SET state = 'DEAD'
@@ -66,10 +67,11 @@ def register_lease(database: Database, lease: Lease) -> None:
     database.run("register_lease", register)
 
 
-def renew_lease(database: Database, lease_id: str) -> bool:
+def renew_lease(database: Database, lease_id: str, patience_s: float = 1.0) -> bool:
     """Count one renewal; returns whether the lease is still alive."""
-    with database.transaction("renew_lease", "statement") as transaction:
-        return transaction.write(_RENEW, {"lease_id": lease_id}) == 1
+    parameters = {"lease_id": lease_id}
+    renewed = database.run("renew_lease", lambda t: t.write(_RENEW, parameters), "statement", patience_s=patience_s)
+    return renewed == 1
 
 
 def read_live_leases(database: Database, own: str) -> list[Lease]:
@@ -79,14 +81,14 @@ def read_live_leases(database: Database, own: str) -> list[Lease]:
 
 
 def bury_lease(database: Database, lease: Lease) -> bool:
-    """Mark the lease dead unless it was renewed since it was read; returns whether this call did it.
+    """Mark the lease dead unless it was renewed since it was read, or is in use; returns whether this call did it.
 
     Afterwards no start or claim under it can succeed, and those before are visible: its workflows may be taken over.
     """
 
     def bury(transaction: Transaction) -> bool:
-        if database.locks_rows:
-            transaction.rows(_LOCK_POSTGRES, {"lease_id": lease.lease_id})
+        if database.locks_rows and not transaction.rows(_LOCK_POSTGRES, {"lease_id": lease.lease_id}):
+            return False
         return transaction.write(_BURY, {"lease_id": lease.lease_id, "renewals": lease.renewals}) == 1
 
     return database.run("bury_lease", bury)

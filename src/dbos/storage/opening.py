@@ -47,11 +47,11 @@ def open_database(
     try:
         database = _open(engine, schema, owns_engine, gate)
         migrate(database)
-    except DBOSInitializationError:
-        raise
-    except Exception as error:
+    except BaseException as error:
         if owns_engine:
             engine.dispose()
+        if isinstance(error, DBOSInitializationError) or not isinstance(error, Exception):
+            raise
         raise _explain(error, engine) from None
     return database
 
@@ -82,8 +82,13 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> 
 
 def _try_connection(engine: Engine) -> None:
     """Let a file that cannot be opened fail at once, not after the patience that one gets which could be before."""
-    with contextlib.closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    try:
+        with contextlib.closing(engine.raw_connection()) as connection:
+            connection.cursor().execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.OperationalError as error:
+        # Another process may be making it just now.
+        if "locked" not in str(error):
+            raise
 
 
 def _parse(url: str) -> URL:

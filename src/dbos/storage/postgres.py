@@ -21,6 +21,10 @@ _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
 """Serialization failure, deadlock, lock not available, read-only (a server in the middle of a fail-over)."""
 
 
+_SET_TIMEOUTS = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'"
+"""A process that is stopped inside a transaction must not hold its locks for ever, nor others wait for them so long."""
+
+
 class PostgresDatabase(Database):
     """A system database in one schema of a PostgreSQL database."""
 
@@ -55,6 +59,7 @@ class PostgresDatabase(Database):
             return None
         driver.autocommit = True
         if self._owns_engine:
+            driver.execute(_SET_TIMEOUTS)
             return None
 
         def give_back() -> None:

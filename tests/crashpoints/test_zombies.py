@@ -1,0 +1,149 @@
+"""Executors that are given up for dead, and come back.
+
+A process is stopped in the middle of its k-th commit. A survivor buries its lease, takes the workflow over and ends it.
+Then the process goes on: it changes nothing durable, starts no further step, and its caller gets the recorded outcome.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ledger
+from tests.support.postgres import PostgresAdmin
+from tests.support.waiting import wait_until
+from tests.verify.crash import Nurseries
+from tests.verify.gate import Plan
+from tests.verify.invariants import check_finished, check_kept, check_unchanged
+from tests.verify.life import Life
+from tests.verify.rows import query, read_rows
+
+PROGRAMS = Path(__file__).parent / "programs"
+RUNS_ALL = os.environ.get("CRASH") == "all"
+
+
+class Zombie:
+    """A life that stops itself at a moment of its k-th commit, and goes on when it is told to."""
+
+    def __init__(self, nurseries: Nurseries, program: str, url: str, directory: Path, plan: Plan) -> None:
+        self.entries, self.output = directory / f"ledger-{plan.k}.jsonl", directory / f"output-{plan.k}.txt"
+        self._nurseries = nurseries
+        self._pool = ThreadPoolExecutor(1)
+        self.life = Life(
+            program=str(PROGRAMS / f"{program}.py"),
+            url=url.replace("{k}", str(plan.k)),
+            ledger=str(self.entries),
+            schema=f"k{plan.k}",
+            plan=plan,
+            renew_interval_s=0.05,
+            lease_ttl_s=0.4,
+        )
+        self._ended = self._pool.submit(nurseries.run, self.life, self.output)
+
+    def __enter__(self) -> Zombie:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._ended.done():
+            os.kill(self._reached()[0]["pid"], signal.SIGKILL)
+
+    def wait_until_stopped(self) -> bool:
+        """Whether it stopped; else it has ended without reaching k."""
+        wait_until(lambda: self._ended.done() or self._is_stopped(), "the process has stopped")
+        return not self._ended.done()
+
+    def start_survivor(self) -> Future[int]:
+        """Another life of the same program, in which nothing goes wrong."""
+        survivor = replace(self.life, number=2, plan=None)
+        return ThreadPoolExecutor(1).submit(self._nurseries.run, survivor, self.output.with_suffix(".survivor.txt"))
+
+    def go_on(self) -> None:
+        os.kill(self._reached()[0]["pid"], signal.SIGCONT)
+
+    def end(self) -> int:
+        """Its exit code, when it has ended."""
+        return self._ended.result()
+
+    def _is_stopped(self) -> bool:
+        return any(_state(entry["pid"]) == "T" for entry in self._reached())
+
+    def _reached(self) -> list[dict[str, Any]]:
+        return [entry for entry in ledger.read(self.entries) if entry["kind"] == "reached"]
+
+    def steps_executed(self) -> list[int]:
+        """The steps that this life executed so far."""
+        return [e["step"] for e in ledger.read(self.entries) if e["kind"] == "step" and e["life"] == 1]
+
+    def results(self) -> list[Any]:
+        """What the callers in both lives got."""
+        return [entry.get("value") for entry in ledger.read(self.entries) if entry["kind"] == "end"]
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize(
+    ("program", "in_flight"),
+    [
+        ("sync_steps", set()),
+        ("gathered_steps", {2, 3, 4, 5}),
+        *([("async_steps", set()), ("started", set())] if RUNS_ALL else []),
+    ],
+)
+def test_zombie_changes_nothing_and_adopts_the_recorded_outcome(
+    nurseries: Nurseries, tmp_path: Path, k_url: str, program: str, in_flight: set[int]
+) -> None:
+    """Stopped before each of its commits; `in_flight` are the steps that may have begun before the stop."""
+    for k in itertools.count(1):
+        with Zombie(nurseries, program, k_url, tmp_path, Plan("stop", "begin", k)) as zombie:
+            if not zombie.wait_until_stopped():
+                break
+            recorded, executed = read_rows(zombie.life.url, zombie.life.schema), zombie.steps_executed()
+            assert zombie.start_survivor().result() == 0
+            finished = read_rows(zombie.life.url, zombie.life.schema)
+            check_kept(recorded, finished, ledger.read(zombie.entries), life=2)
+
+            zombie.go_on()
+            assert zombie.end() == 0, zombie.output.read_text()
+            check_unchanged(finished, read_rows(zombie.life.url, zombie.life.schema))
+            assert set(zombie.steps_executed()[len(executed) :]) <= in_flight, "it started a step after it came back"
+            check_finished(ledger.read(zombie.entries), finished, crashes=1)
+            results = zombie.results()
+            assert results[0] == results[1], "both callers got the recorded outcome"
+    assert k > 4, "the program was never stopped, so nothing was proved"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("program", ["sync_steps", *(["gathered_steps", "parent"] if RUNS_ALL else [])])
+def test_write_in_flight_when_the_lease_dies_is_kept_or_undone_but_never_torn(
+    nurseries: Nurseries, postgres_admin: PostgresAdmin, postgres_url: str, tmp_path: Path, program: str
+) -> None:
+    """Stopped between its writes and their commit, the zombie holds locks: the take-over sees the writes or waits."""
+    for k in itertools.count(1):
+        with Zombie(nurseries, program, postgres_url, tmp_path, Plan("stop", "before_commit", k)) as zombie:
+            if not zombie.wait_until_stopped():
+                break
+            survivor = zombie.start_survivor()
+            wait_until(partial(_is_buried_or_awaited, postgres_admin, zombie), "the survivor has buried the lease")
+
+            zombie.go_on()
+            assert (zombie.end(), survivor.result()) == (0, 0), zombie.output.read_text()
+            check_finished(ledger.read(zombie.entries), read_rows(zombie.life.url, zombie.life.schema), crashes=1)
+            results = zombie.results()
+            assert results[0] == results[1], "both callers got the recorded outcome"
+    assert k > 4, "the program was never stopped, so nothing was proved"
+
+
+def _is_buried_or_awaited(admin: PostgresAdmin, zombie: Zombie) -> bool:
+    dead = query(zombie.life.url, "SELECT 1 FROM {schema}executors WHERE state = 'DEAD'", zombie.life.schema)
+    waiting = admin.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    return bool(dead or waiting)
