@@ -47,35 +47,28 @@ async def test_gathered_steps_start_together_and_are_numbered_in_start_order(app
 
 def test_gathered_steps_with_holes_replay_correctly(app: App) -> None:
     """A later step was recorded when the process stopped, earlier ones were not: only those run again."""
-    roadblock, runs = Roadblock(), list[int]()
-    second_ended = threading.Event()
+    roadblocks, runs = {1: Roadblock(), 3: Roadblock()}, list[int]()
 
     @DBOS.step()
     async def step(n: int) -> int:
         runs.append(n)
-        if n != 2:
-            await second_recorded()
-            await roadblock.stop_async()
+        if n in roadblocks:
+            await roadblocks[n].stop_async()
         return n * 10
-
-    async def second_recorded() -> None:
-        while not second_ended.is_set():
-            await asyncio.sleep(0)
 
     @DBOS.workflow()
     async def workflow() -> list[int]:
-        second = step(1), step(2), step(3)
-        tasks = [asyncio.create_task(one) for one in second]
-        tasks[1].add_done_callback(lambda _: second_ended.set())
-        return await asyncio.gather(*tasks)
+        return await asyncio.gather(*(step(n) for n in (1, 2, 3)))
 
     with SetWorkflowID("w"):
         DBOS.start_workflow(workflow)
-    roadblock.wait_until_reached()
-    eventually(lambda: steps_of("w") == [(2, step.__qualname__)], "step 2 is recorded")
-    interrupt_at(roadblock, app)
+    roadblocks[3].wait_until_reached()
+    eventually(lambda: steps_of("w") == [(2, step.__qualname__)], "step 2 alone is recorded")
+    roadblocks[3].open()
+    eventually(lambda: [id for id, _ in steps_of("w")] == [2, 3], "step 3 is recorded, too")
+    interrupt_at(roadblocks[1], app)
     assert DBOS.get_result("w") == [10, 20, 30]
-    assert sorted(runs) == [1, 1, 2, 3, 3]
+    assert sorted(runs) == [1, 1, 2, 3]
 
 
 async def test_nested_gather_of_children_that_gather_steps(app: App) -> None:
