@@ -284,3 +284,33 @@ async def test_a_thousand_coroutine_workflows_at_once(app: App) -> None:
     results = await asyncio.gather(*(workflow(n) for n in range(1000)))
     assert results == [2 * n for n in range(1000)]
     assert len(await DBOS.list_workflows_async(status="SUCCESS")) == 1000
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_interrupted_coroutine_workflow_interrupts_its_caller_and_is_recovered(
+    app: App, interruption: type[BaseException]
+) -> None:
+    """As from any task, the interruption leaves asyncio.run; the workflow stays recoverable."""
+    runs: list[str] = []
+
+    @DBOS.step()
+    async def step() -> str:
+        runs.append("step")
+        if len(runs) == 1:
+            raise interruption
+        return "done"
+
+    @DBOS.workflow()
+    async def workflow() -> str:
+        return await step()
+
+    async def call() -> str:
+        with SetWorkflowID("w"):
+            return await workflow()
+
+    with pytest.raises(interruption):
+        asyncio.run(call())
+    app.relaunch()
+    assert DBOS.get_result("w") == "done"
+    assert runs == ["step", "step"]
+    assert [id for id, _ in steps_of("w")] == [1]
