@@ -129,9 +129,12 @@ def test_a_write_waits_for_a_take_over_in_flight_and_is_fenced(
     assert owner(successor, "w") == (claim.token, "lease-2")
 
 
-def test_a_burial_waits_for_the_starts_in_flight_and_their_workflows_are_found(
-    open_again: Opener, threads: ThreadPoolExecutor, wait_for_obstacle: WaitFor
+def test_a_lease_is_not_buried_while_a_start_under_it_is_in_flight(
+    open_again: Opener, threads: ThreadPoolExecutor
 ) -> None:
+    """So no start is overlooked: whoever buries the lease then finds its workflow. On PostgreSQL nobody waits for that
+    meanwhile, as the one who starts it may be a process that was stopped.
+    """
     starting_gate, burying_gate = PausingGate("journal", "before_commit"), CountingGate()
     dying, reaper = open_again(gate=starting_gate), open_again(gate=burying_gate)
     for lease_id in ("lease-1", "lease-2"):
@@ -140,12 +143,15 @@ def test_a_burial_waits_for_the_starts_in_flight_and_their_workflows_are_found(
     starting = threads.submit(commit, dying, start("w"))
     starting_gate.wait_until_reached()
     burying = threads.submit(bury_lease, reaper, lease("lease-1"))
-    wait_for_obstacle(burying_gate, "bury_lease")
-    assert not burying.done()
+    if reaper.locks_rows:
+        assert not burying.result(30)
+    else:
+        burying_gate.wait_for("bury_lease", "begin", 2)  # refused by the locked file, and begun again
+        assert not burying.done()
     starting_gate.go()
 
     assert starting.result(30).starts == [Started()]
-    assert burying.result(30)
+    assert burying.result(30) or bury_lease(reaper, lease("lease-1"))
     assert [claim.workflow_id for claim in take_over(reaper)] == ["w"]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from dbos.model.values import Lease, ProcessIdentity
+from dbos.model.values import Lease, LeaseLost, ProcessIdentity
+from dbos.storage.claims import claim_orphans
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, read_live_leases, register_lease, release_lease, renew_lease
 from tests.storage.conftest import Opener
-from tests.support.storage import SUCCEEDED, commit, commit_run, lease, owner, run, sql, start, status
+from tests.support.storage import SUCCEEDED, VERSION, change, commit, commit_run, lease, owner, run, sql, start, status
 
 
 def live(database: Database) -> dict[str, Lease]:
@@ -78,3 +79,35 @@ def test_a_release_hands_back_what_is_claimed_and_keeps_what_has_ended(database:
     assert list(live(database)) == ["lease-2"]
     assert len(sql(database, "SELECT 1 FROM {schema}executors")) == 1, "nothing of the lease is left"
     release_lease(database, "lease-1")
+
+
+def test_what_is_handed_back_did_not_use_up_an_attempt(database: Database) -> None:
+    """A graceful end is no crash: recovered a hundred times so, a workflow is still not given up."""
+    commit(database, start("w"))
+    for number in range(3):
+        register_lease(database, lease(f"graceful-{number}"))
+        release_lease(database, f"graceful-{number - 1}" if number else "lease-1")
+        (claimed,) = claim_orphans(
+            database,
+            nonce=f"nonce-{number}",
+            lease_id=f"graceful-{number}",
+            executor_id="local",
+            application_version=VERSION,
+            names=["work"],
+            limit=10,
+        )
+        assert claimed.recovery_attempts == 1
+
+
+def test_dead_leases_are_forgotten_after_a_day(database: Database) -> None:
+    for lease_id in ("old", "recent"):
+        register_lease(database, lease(lease_id))
+        bury_lease(database, lease(lease_id))
+    commit(database, start("w"))
+    day_ms = 24 * 3600 * 1000
+    statement = "UPDATE {schema}executors SET renewed_at = renewed_at - :age WHERE lease_id <> 'recent'"
+    change(database, statement, age=day_ms + 60_000)
+    register_lease(database, lease("new"))
+    kept = {row[0] for row in sql(database, "SELECT lease_id FROM {schema}executors")}
+    assert kept == {"recent", "new", "lease-1"}, "a live lease is kept however old it is"
+    assert commit(database, start("late", lease_id="old")).starts == [LeaseLost()]

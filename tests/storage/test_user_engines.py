@@ -15,7 +15,7 @@ from dbos.storage.database import Database
 from dbos.storage.leases import register_lease
 from dbos.storage.opening import open_database
 from tests.support.gates import FailingGate
-from tests.support.storage import SUCCEEDED, checkpoint, commit, lease, run, start, status, step_ids
+from tests.support.storage import SUCCEEDED, checkpoint, commit, commit_patiently, lease, run, start, status, step_ids
 
 MakeEngine = Callable[..., Engine]
 
@@ -147,8 +147,6 @@ def test_pools_of_all_kinds_serve_many_threads(
     register_lease(database, lease())
 
     def work(number: int) -> str | None:
-        from tests.support.storage import commit_patiently
-
         commit_patiently(database, start(f"w{number}"))
         commit_patiently(database, run(f"w{number}", checkpoint(1), outcome=SUCCEEDED))
         return status(database, f"w{number}")

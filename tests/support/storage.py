@@ -29,10 +29,13 @@ FAILED = Outcome("ERROR", None, "the error", "pickle")
 
 def lease(lease_id: str = "lease-1", **others: Any) -> Lease:
     """A lease of some process far away."""
-    nobody = ProcessIdentity("far-away", 1, None, None, None)
-    return Lease(
-        **{"lease_id": lease_id, "executor_id": "local", "application_version": VERSION, "process": nobody} | others
-    )
+    fields: dict[str, Any] = {
+        "lease_id": lease_id,
+        "executor_id": "local",
+        "application_version": VERSION,
+        "process": ProcessIdentity("far-away", 1, None, None, None),
+    }
+    return Lease(**fields | others)
 
 
 def start(workflow_id: str, token: str | None = "token-1", **others: Any) -> WorkflowStart:

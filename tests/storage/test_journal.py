@@ -1,0 +1,538 @@
+"""The journal, with a store that the test directs and time by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from dbos.model import limits
+from dbos.model.values import RunAnswer, Started
+from dbos.storage import journal as journal_module
+from dbos.storage.errors import JournalClosed, TransientStorageError
+from dbos.storage.journal import Journal, RunLog
+from tests.support.clock import ManualClock
+from tests.support.storage import FAILED, SUCCEEDED, checkpoint, child, start
+from tests.support.stores import WAIT_S, ScriptedStore, checkpoints_of
+from tests.support.waiting import wait_until
+
+HOLD_BACK_S = 0.002
+SHORT_S = 0.2
+"""For how long a test watches that something does not happen which must wait for the test."""
+
+
+@pytest.fixture
+def store() -> ScriptedStore:
+    return ScriptedStore()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def journal(store: ScriptedStore, clock: ManualClock) -> Iterator[Journal]:
+    """A journal on the scripted store. Its time stands still, so that nothing held is flushed by itself."""
+    journal = Journal(store, clock, HOLD_BACK_S)
+    yield journal
+    store.go()
+    journal.close()
+
+
+def log(workflow_id: str = "w") -> RunLog:
+    """A run of the workflow."""
+    return RunLog(workflow_id, f"token of {workflow_id}")
+
+
+def answer(workflow_id: str = "w") -> RunAnswer:
+    """What the owner of a run is told."""
+    return RunAnswer(f"token of {workflow_id}", "PENDING")
+
+
+@contextmanager
+def gathering(journal: Journal, store: ScriptedStore) -> Iterator[None]:
+    """Meanwhile a commit is under way, so that all that is submitted gathers for the next."""
+    store.stop_at_next_commit()
+    journal.submit(log("plug"))
+    journal.kick()
+    store.wait_until_stopped()
+    yield
+    store.go()
+
+
+# -- who commits
+
+
+def test_a_lone_writer_commits_in_its_own_thread(journal: Journal, store: ScriptedStore) -> None:
+    """Without any other thread, and without waiting for company."""
+    before = threading.enumerate()
+    assert journal.start(start("w")).block() == Started()
+    assert journal.submit(log()).block() == answer()
+    assert journal.submit(log(), outcome=SUCCEEDED).block() == answer()
+    assert store.threads == [threading.current_thread()] * 3
+    assert threading.enumerate() == before
+    assert (store.started(), store.outcomes("w")) == (["w"], ["SUCCESS"])
+
+
+def test_a_hundred_concurrent_writers_share_two_commits(journal: Journal, store: ScriptedStore) -> None:
+    """While the first commit is under way, all others gather for the second."""
+    store.stop_at_next_commit()
+    submitted = threading.Semaphore(0)
+
+    def write(number: int) -> RunAnswer:
+        ticket = journal.submit(log(f"w{number}"), outcome=SUCCEEDED)
+        submitted.release()
+        return ticket.block()
+
+    with ThreadPoolExecutor(100) as threads:
+        writing = [threads.submit(write, number) for number in range(100)]
+        store.wait_until_stopped()
+        for _ in range(100):
+            assert submitted.acquire(timeout=WAIT_S)
+        store.go()
+        assert [future.result(WAIT_S) for future in writing] == [answer(f"w{number}") for number in range(100)]
+    assert len(store.batches) == 2
+    assert all(store.outcomes(f"w{number}") == ["SUCCESS"] for number in range(100))
+
+
+def test_every_write_of_many_threads_and_loops_is_committed_once_and_in_order(
+    journal: Journal, store: ScriptedStore, clock: ManualClock
+) -> None:
+    rounds = 30
+
+    def write(number: int) -> None:
+        one = log(f"sync-{number}")
+        for n in range(rounds):
+            journal.hold(one, checkpoint(2 * n))
+            journal.hold(one, checkpoint(2 * n + 1))
+            journal.submit(one).block()
+            clock.advance(HOLD_BACK_S / 2)
+
+    async def write_async(number: int) -> None:
+        one = log(f"async-{number}")
+        for n in range(rounds):
+            journal.hold(one, checkpoint(2 * n))
+            journal.hold(one, checkpoint(2 * n + 1))
+            await journal.submit(one).wait()
+
+    async def write_all_async(group: int) -> None:
+        await asyncio.gather(*(write_async(10 * group + number) for number in range(10)))
+
+    with ThreadPoolExecutor(12) as threads:
+        futures = [threads.submit(write, number) for number in range(10)]
+        futures += [threads.submit(asyncio.run, write_all_async(group)) for group in range(2)]
+        for future in futures:
+            future.result(60)
+    everything = list(range(2 * rounds))
+    for kind, count in (("sync", 10), ("async", 20)):
+        for number in range(count):
+            assert store.checkpoints(f"{kind}-{number}") == everything
+
+
+def test_a_start_does_not_wait_for_the_commit_under_way(store: ScriptedStore) -> None:
+    """Where the database commits several transactions at once, its own thread commits it."""
+    store.parallel_commits = 1
+    journal = Journal(store, ManualClock(), HOLD_BACK_S)
+    with gathering(journal, store):
+        assert journal.start(start("new")).block() == Started()
+        assert store.threads[-1] is threading.current_thread()
+        assert (store.started(), len(store.batches)) == (["new"], 1)
+        waiting = journal.submit(log(), outcome=SUCCEEDED)
+    assert waiting.block() == answer()
+    journal.close()
+
+
+def test_a_start_interrupted_beside_the_leader_is_committed_by_it(store: ScriptedStore) -> None:
+    store.parallel_commits = 1
+    journal = Journal(store, ManualClock(), HOLD_BACK_S)
+    with gathering(journal, store):
+        store.failures = [KeyboardInterrupt()]
+        ticket = journal.start(start("new"))
+        with pytest.raises(KeyboardInterrupt):
+            ticket.block()
+    assert (ticket.block(), store.started()) == (Started(), ["new"])
+    journal.close()
+
+
+# -- what is held back
+
+
+def test_held_checkpoints_travel_with_the_next_submission(
+    journal: Journal, store: ScriptedStore, clock: ManualClock
+) -> None:
+    one = log()
+    journal.hold(one, checkpoint(1))
+    journal.hold(one, checkpoint(2))
+    clock.wait_for_reads(5)
+    assert store.batches == []
+    journal.submit(one, children=[child(2, "w-2")], outcome=SUCCEEDED).block()
+    (batch,) = store.batches
+    (run,) = batch.runs
+    assert [c.function_id for c in run.checkpoints] == [1, 2]
+    assert ([c.start.workflow_id for c in run.children], run.outcome) == (["w-2"], SUCCEEDED)
+
+
+def test_what_others_hold_stays_held(journal: Journal, store: ScriptedStore) -> None:
+    one, other = log("one"), log("other")
+    journal.hold(one, checkpoint(1))
+    journal.hold(other, checkpoint(1))
+    journal.submit(one).block()
+    assert (store.checkpoints("one"), store.checkpoints("other")) == ([1], [])
+
+
+def test_what_is_held_too_long_is_flushed_and_not_before(
+    journal: Journal, store: ScriptedStore, clock: ManualClock
+) -> None:
+    early, late = log("early"), log("late")
+    journal.hold(early, checkpoint(1))
+    clock.wait_for_reads(5)
+    clock.advance(HOLD_BACK_S / 2)
+    journal.hold(late, checkpoint(1))
+    journal.hold(early, checkpoint(2))
+    clock.wait_for_reads(5)
+    assert store.batches == [], "it is not time yet"
+    clock.advance(HOLD_BACK_S * 0.6)
+    store.wait_for_batches(1)
+    clock.wait_for_reads(5)
+    assert (store.checkpoints("early"), store.checkpoints("late")) == ([1, 2], []), "each for itself"
+    clock.advance(HOLD_BACK_S)
+    store.wait_for_batches(2)
+    assert store.checkpoints("late") == [1]
+    journal.submit(early, outcome=SUCCEEDED).block()
+    assert store.checkpoints("early") == [1, 2], "what was flushed is not written again"
+
+
+def test_the_timer_wakes_up_again_after_a_pause(journal: Journal, store: ScriptedStore, clock: ManualClock) -> None:
+    """Nothing held for a while: the writer's thread sleeps, until there is something again."""
+    for number in (1, 2, 3):
+        journal.hold(log(f"w{number}"), checkpoint(1))
+        clock.advance(HOLD_BACK_S)
+        store.wait_for_batches(number)
+        wait_until(lambda: not journal._writer_looks, "the writer's thread sleeps")
+
+
+def test_a_barrier_has_something_to_wait_for_until_all_is_durable(journal: Journal, store: ScriptedStore) -> None:
+    one = log()
+    assert journal.barrier(one) is None, "nothing was recorded yet"
+    journal.hold(one, checkpoint(1))
+    store.stop_at_next_commit()
+    ticket = journal.barrier(one)
+    assert ticket is not None
+    assert journal.barrier(one) is ticket, "it is still under way"
+    store.go()
+    assert ticket.block() == answer()
+    assert (journal.barrier(one), store.checkpoints("w")) == (None, [1])
+
+
+def test_a_flush_makes_durable_what_all_hold(journal: Journal, store: ScriptedStore) -> None:
+    logs = [log(f"w{number}") for number in range(5)]
+    for one in logs:
+        journal.hold(one, checkpoint(1))
+    pending = journal.submit(log("pending"), outcome=SUCCEEDED)
+    journal.flush()
+    assert pending.is_done
+    assert [store.checkpoints(one.workflow_id) for one in logs] == [[1]] * 5
+    batches = len(store.batches)
+    journal.flush()
+    assert len(store.batches) == batches, "there was nothing left"
+
+
+@pytest.mark.parametrize("finish", [Journal.flush, Journal.close])
+def test_flush_and_close_wait_for_what_is_under_way(
+    journal: Journal, store: ScriptedStore, finish: Callable[[Journal], None]
+) -> None:
+    """Another thread's commit has begun and not ended: what it holds was recorded, and is not durable yet."""
+    store.stop_at_next_commit()
+    with ThreadPoolExecutor(2) as threads:
+        ticket = journal.submit(log(), outcome=SUCCEEDED)
+        leading = threads.submit(ticket.block)
+        store.wait_until_stopped()
+        durable_at_end: list[bool] = []
+        finished = threading.Event()
+
+        def finish_it() -> None:
+            finish(journal)
+            durable_at_end.append(ticket.is_done)
+            finished.set()
+
+        finishing = threads.submit(finish_it)
+        finished.wait(SHORT_S)
+        store.go()
+        leading.result(WAIT_S)
+        finishing.result(WAIT_S)
+    assert durable_at_end == [True]
+
+
+# -- failures
+
+
+def test_a_failure_that_may_pass_is_tried_again(journal: Journal, store: ScriptedStore) -> None:
+    store.failures = [TransientStorageError("locked"), TransientStorageError("cut"), None]
+    ticket = journal.submit(log(), outcome=SUCCEEDED)
+    starting = journal.start(start("new"))
+    assert (ticket.block(), starting.block()) == (answer(), Started())
+    assert (len(store.threads), len(store.batches)) == (3, 1)
+
+
+def test_a_final_failure_is_that_of_the_guilty_run_alone(journal: Journal, store: ScriptedStore) -> None:
+    """The batch is tried again run by run; and what the run writes later is refused too, with the same error."""
+    guilty, innocent, other = log("guilty"), log("innocent"), log("other")
+    store.refuses = lambda batch: any(c.output == "bad" for c in checkpoints_of(batch, "guilty"))
+    with gathering(journal, store):
+        journal.hold(guilty, checkpoint(1))
+        journal.hold(guilty, checkpoint(2, "bad"))
+        bad = journal.submit(guilty)
+        journal.hold(innocent, checkpoint(1))
+        tickets = [
+            journal.submit(innocent),
+            journal.submit(other, outcome=SUCCEEDED),
+            journal.submit(innocent, outcome=FAILED),
+        ]
+        starting = journal.start(start("new"))
+        later = journal.submit(guilty, outcome=SUCCEEDED)
+    with pytest.raises(ValueError, match="for good"):
+        bad.block()
+    assert [ticket.block() for ticket in tickets] == [answer("innocent"), answer("other"), answer("innocent")]
+    assert starting.block() == Started()
+    with pytest.raises(ValueError, match="for good"):
+        later.block()
+    with pytest.raises(ValueError, match="for good"):
+        journal.submit(guilty, outcome=SUCCEEDED).block()
+    assert (store.checkpoints("guilty"), store.outcomes("guilty")) == ([], []), (
+        "never an outcome without its checkpoint"
+    )
+    assert (store.checkpoints("innocent"), store.outcomes("innocent")) == ([1], ["ERROR"])
+    assert store.started() == ["new"]
+    fresh = log("guilty")
+    assert journal.submit(fresh, outcome=FAILED).block() == answer("guilty"), "a new log of the run begins anew"
+
+
+def test_a_start_that_is_refused_hinders_no_other(journal: Journal, store: ScriptedStore) -> None:
+    store.refuses = lambda batch: any(one.workflow_id == "bad" for one in batch.starts)
+    tickets = [journal.start(start(workflow_id)) for workflow_id in ("w1", "bad", "w2")]
+    assert (tickets[0].block(), tickets[2].block()) == (Started(), Started())
+    with pytest.raises(ValueError, match="for good"):
+        tickets[1].block()
+    assert store.started() == ["w1", "w2"]
+
+
+def test_an_interrupted_leader_strands_nobody(journal: Journal, store: ScriptedStore) -> None:
+    """Ctrl-C while it commits for all: it is interrupted, and its whole batch is committed by another."""
+    store.stop_at_next_commit()
+    store.failures = [KeyboardInterrupt()]
+    with ThreadPoolExecutor(3) as threads:
+        mine, in_my_batch = journal.submit(log("mine"), outcome=SUCCEEDED), journal.submit(log("early"))
+        leading = threads.submit(mine.block)
+        store.wait_until_stopped()
+        late = journal.submit(log("late"), outcome=SUCCEEDED)
+        waiting = [threads.submit(ticket.block) for ticket in (in_my_batch, late)]
+        store.go()
+        with pytest.raises(KeyboardInterrupt):
+            leading.result(WAIT_S)
+        assert [future.result(WAIT_S) for future in waiting] == [answer("early"), answer("late")]
+    assert mine.block() == answer("mine")
+    assert (store.outcomes("mine"), store.outcomes("late")) == (["SUCCESS"], ["SUCCESS"])
+
+
+def test_an_interrupted_lone_writer_finds_its_write_done(journal: Journal, store: ScriptedStore) -> None:
+    """Nobody else waits, and still its batch is tried again."""
+    store.failures = [KeyboardInterrupt()]
+    ticket = journal.submit(log(), outcome=SUCCEEDED)
+    with pytest.raises(KeyboardInterrupt):
+        ticket.block()
+    store.wait_for_batches(1)
+    assert (ticket.block(), store.outcomes("w")) == (answer(), ["SUCCESS"])
+
+
+def test_an_interruption_between_run_by_run_tries_loses_and_repeats_nothing(
+    journal: Journal, store: ScriptedStore
+) -> None:
+    logs = [log(f"w{number}") for number in range(3)]
+    tickets = [journal.submit(one, outcome=SUCCEEDED) for one in logs]
+    store.failures = [ValueError("the batch"), None, KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        tickets[2].block()
+    assert [ticket.block() for ticket in tickets] == [answer(f"w{number}") for number in range(3)]
+    assert [store.outcomes(f"w{number}") for number in range(3)] == [["SUCCESS"]] * 3
+
+
+# -- order and size
+
+
+def test_what_a_run_submits_stays_in_order_in_one_transaction(journal: Journal, store: ScriptedStore) -> None:
+    one, other = log("one"), log("other")
+    with gathering(journal, store):
+        journal.hold(one, checkpoint(1))
+        journal.submit(one)
+        journal.hold(other, checkpoint(1))
+        journal.hold(one, checkpoint(2))
+        journal.submit(one, children=[child(2, "one-2")])
+        journal.submit(other)
+        journal.hold(one, checkpoint(3))
+        last = journal.submit(one, outcome=SUCCEEDED)
+    last.block()
+    _, batch = store.batches
+    assert [run.workflow_id for run in batch.runs] == ["one", "other"]
+    run = batch.runs[0]
+    assert ([c.function_id for c in run.checkpoints], len(run.children), run.outcome) == ([1, 2, 3], 1, SUCCEEDED)
+
+
+def test_foreign_checkpoints_are_remembered(journal: Journal, store: ScriptedStore) -> None:
+    one = log()
+    store.foreign = frozenset({2})
+    assert journal.submit(one).block().foreign == {2}
+    store.foreign = frozenset({3})
+    journal.submit(one).block()
+    assert one.foreign == {2, 3}
+
+
+def test_a_batch_takes_no_more_writes_than_its_limit(journal: Journal, store: ScriptedStore) -> None:
+    third = limits.MAX_BATCH_WRITES // 3
+    tickets = []
+    with gathering(journal, store):
+        for number in range(7):
+            one = log(f"w{number}")
+            for n in range(third - 1):
+                journal.hold(one, checkpoint(n))
+            tickets.append(journal.submit(one))
+    assert [ticket.block() for ticket in tickets] == [answer(f"w{number}") for number in range(7)]
+    held = [[run.workflow_id for run in batch.runs] for batch in store.batches]
+    assert held == [["plug"], ["w0", "w1", "w2"], ["w3", "w4", "w5"], ["w6"]]
+
+
+def test_a_batch_takes_no_more_characters_than_its_limit(journal: Journal, store: ScriptedStore) -> None:
+    """Unless its first write alone is longer, which is then alone."""
+    half, huge = "x" * (limits.MAX_BATCH_CHARS // 2), "x" * (limits.MAX_BATCH_CHARS + 1)
+    outputs = {"w0": half, "w1": half, "w2": "small", "w3": huge, "w4": "small"}
+    tickets = []
+    with gathering(journal, store):
+        for workflow_id, output in outputs.items():
+            one = log(workflow_id)
+            journal.hold(one, checkpoint(1, output))
+            tickets.append(journal.submit(one))
+        tickets.append(journal.submit(log("w5"), children=[child(1, "child", inputs=huge)]))
+        starting = journal.start(start("new", inputs=half))
+    for ticket in tickets:
+        ticket.block()
+    starting.block()
+    held = [[run.workflow_id for run in batch.runs] for batch in store.batches]
+    assert held == [["plug"], ["w0", "w1"], ["w2"], ["w3"], ["w4"], ["w5"], []]
+    assert store.started() == ["new"]
+
+
+# -- event loops
+
+
+async def test_an_event_loop_is_woken_once_for_a_batch(
+    journal: Journal, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never commits itself."""
+    loop = asyncio.get_running_loop()
+    wakings: list[object] = []
+    call_soon = loop.call_soon_threadsafe
+
+    def count(*arguments: object, **others: object) -> asyncio.Handle:
+        wakings.append(arguments[0])
+        return call_soon(*arguments, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    store.stop_at_next_commit()
+    first = asyncio.ensure_future(journal.submit(log("first")).wait())
+    await asyncio.sleep(0)
+    await asyncio.to_thread(store.wait_until_stopped)
+    tickets = [journal.submit(log(f"w{number}"), outcome=SUCCEEDED) for number in range(50)]
+    starts = [journal.start(start(f"s{number}")) for number in range(50)]
+    together = asyncio.gather(*(ticket.wait() for ticket in tickets), *(ticket.wait() for ticket in starts))
+    await asyncio.sleep(0)  # all of them wait
+    wakings.clear()
+    store.go()
+    assert await together == [answer(f"w{number}") for number in range(50)] + [Started()] * 50
+    assert await first == answer("first")
+    assert len(store.batches) == 2
+    assert len(wakings) == 2, "one for each batch"
+    assert threading.current_thread() not in store.threads
+
+
+async def test_a_task_cancelled_while_it_waits_leaves_its_write_to_the_journal(
+    journal: Journal, store: ScriptedStore
+) -> None:
+    store.stop_at_next_commit()
+    ticket = journal.submit(log(), outcome=SUCCEEDED)
+    waiting = asyncio.ensure_future(ticket.wait())
+    await asyncio.to_thread(store.wait_until_stopped)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    store.go()
+    assert (await ticket.wait(), store.outcomes("w")) == (answer(), ["SUCCESS"])
+
+
+def test_a_loop_that_was_closed_does_not_hinder_the_others(journal: Journal, store: ScriptedStore) -> None:
+    store.stop_at_next_commit()
+    gone, alive = journal.submit(log("gone"), outcome=SUCCEEDED), journal.submit(log("alive"), outcome=SUCCEEDED)
+
+    async def wait_in_vain() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(gone.wait(), 0)
+        waiting = asyncio.ensure_future(gone.wait())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(store.wait_until_stopped)
+        assert not waiting.done()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(wait_in_vain())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    pending = asyncio.all_tasks(loop)
+    loop.close()
+    store.go()
+    assert (alive.block(), gone.block()) == (answer("alive"), answer("gone"))
+    for task in pending:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+# -- closing
+
+
+def test_closing_makes_durable_what_was_recorded_and_refuses_the_rest(journal: Journal, store: ScriptedStore) -> None:
+    one, other = log("one"), log("other")
+    journal.hold(one, checkpoint(1))
+    journal.submit(other, outcome=SUCCEEDED)
+    journal.close()
+    assert (store.checkpoints("one"), store.outcomes("other")) == ([1], ["SUCCESS"])
+    batches = len(store.batches)
+    for write in (
+        lambda: journal.hold(one, checkpoint(2)),
+        lambda: journal.submit(one),
+        lambda: journal.submit(log("new"), outcome=SUCCEEDED),
+        lambda: journal.start(start("new")),
+    ):
+        with pytest.raises(JournalClosed):
+            write()
+    assert journal.barrier(one) is None, "nothing is left to wait for"
+    assert len(store.batches) == batches
+    journal.close()
+    assert "dbos-journal" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_closing_does_not_wait_for_ever_for_a_database_that_is_away(
+    journal: Journal, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_FIRST_RETRY_S", 0.0001)
+    store.failures = [TransientStorageError("away") for _ in range(1000)]
+    one = log()
+    journal.hold(one, checkpoint(1))
+    ticket = journal.barrier(one)
+    assert ticket is not None
+    journal.close()
+    with pytest.raises(JournalClosed):
+        ticket.block()
+    assert store.batches == []
+
+
+def test_nobody_may_catch_the_closing_by_accident() -> None:
+    assert not issubclass(JournalClosed, Exception)
