@@ -33,7 +33,9 @@ RUNS_ALL = os.environ.get("CRASH") == "all"
 class Zombie:
     """A life that stops itself at a moment of its k-th commit, and goes on when it is told to."""
 
-    def __init__(self, nurseries: Nurseries, program: str, url: str, directory: Path, plan: Plan) -> None:
+    def __init__(
+        self, nurseries: Nurseries, program: str, url: str, directory: Path, plan: Plan, renew_interval_s: float
+    ) -> None:
         self.entries, self.output = directory / f"ledger-{plan.k}.jsonl", directory / f"output-{plan.k}.txt"
         self._nurseries = nurseries
         self._pool = ThreadPoolExecutor(1)
@@ -43,7 +45,7 @@ class Zombie:
             ledger=str(self.entries),
             schema=f"k{plan.k}",
             plan=plan,
-            renew_interval_s=0.05,
+            renew_interval_s=renew_interval_s,
             lease_ttl_s=0.4,
         )
         self._ended = self._pool.submit(nurseries.run, self.life, self.output)
@@ -62,7 +64,7 @@ class Zombie:
 
     def start_survivor(self) -> Future[int]:
         """Another life of the same program, in which nothing goes wrong."""
-        survivor = replace(self.life, number=2, plan=None)
+        survivor = replace(self.life, number=2, plan=None, renew_interval_s=0.05)
         return ThreadPoolExecutor(1).submit(self._nurseries.run, survivor, self.output.with_suffix(".survivor.txt"))
 
     def go_on(self) -> None:
@@ -102,9 +104,13 @@ def _state(pid: int) -> str:
 def test_zombie_changes_nothing_and_adopts_the_recorded_outcome(
     nurseries: Nurseries, tmp_path: Path, k_url: str, program: str, in_flight: set[int]
 ) -> None:
-    """Stopped before each of its commits; `in_flight` are the steps that may have begun before the stop."""
+    """Stopped before each of its commits; `in_flight` are the steps that may have begun before the stop.
+
+    It does not renew its lease, or its stop might fall into a renewal, whose lock would hold up the survivor.
+    """
     for k in itertools.count(1):
-        with Zombie(nurseries, program, k_url, tmp_path, Plan("stop", "begin", k)) as zombie:
+        plan = Plan("stop", "begin", k)
+        with Zombie(nurseries, program, k_url, tmp_path, plan, renew_interval_s=60.0) as zombie:
             if not zombie.wait_until_stopped():
                 break
             recorded, executed = read_rows(zombie.life.url, zombie.life.schema), zombie.steps_executed()
@@ -129,7 +135,9 @@ def test_write_in_flight_when_the_lease_dies_is_kept_or_undone_but_never_torn(
 ) -> None:
     """Stopped between its writes and their commit, the zombie holds locks: the take-over sees the writes or waits."""
     for k in itertools.count(1):
-        with Zombie(nurseries, program, postgres_url, tmp_path, Plan("stop", "before_commit", k)) as zombie:
+        with Zombie(
+            nurseries, program, postgres_url, tmp_path, Plan("stop", "before_commit", k), renew_interval_s=0.05
+        ) as zombie:
             if not zombie.wait_until_stopped():
                 break
             survivor = zombie.start_survivor()

@@ -28,7 +28,9 @@ def module_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def destroyed() -> Iterator[None]:
-    """Whatever a test launched in this process is destroyed after it."""
+def destroyed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test launched in this process is destroyed after it, and before its database is dropped."""
+    for name in {"database_url", "postgres_url", "sqlite_url"} & set(request.fixturenames):
+        request.getfixturevalue(name)
     yield
     DBOS.destroy()

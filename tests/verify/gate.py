@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
+from dbos import DBOS
 from dbos.storage.errors import TransientStorageError
 from tests.support import ledger
 
@@ -58,8 +60,18 @@ class CountingGate:
         if plan.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif plan.action == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            with _no_other_writer():
+                # Sent to the whole process it may reach another thread first, and this one would run on for a while.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         elif plan.action == "transient":
             raise TransientStorageError(f"made by the test at {where}")
         else:
             raise FinalFailure(f"made by the test at {where}")
+
+
+def _no_other_writer() -> AbstractContextManager[object]:
+    """Keeps other threads out of write transactions where those lock the whole database, as on SQLite."""
+    application = DBOS._application
+    assert application is not None
+    assert application.executor is not None
+    return application.executor.database.write_lock
