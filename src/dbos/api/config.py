@@ -111,6 +111,10 @@ _KEYS = frozenset(DBOSConfig.__annotations__)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+MAX_NAME_BYTES = 200
+"""The longest name of an application: a file's name may have 255 bytes, and the database adds endings."""
+
+
 def check_config(config: Any) -> Settings:
     """Check the configuration and fill in the defaults.
 
@@ -150,9 +154,11 @@ def check_config(config: Any) -> Settings:
 def _check_name(name: Any) -> str:
     if name is None or name == "":
         raise DBOSInitializationError('The configuration has no name. Give your application one: {"name": "my-app"}.')
-    if name in (".", "..") or any(character in name for character in '/\\\x00\n\r<>:"|?*'):
+    is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    if not is_short or name in (".", "..") or any(character in name for character in '/\\\x00\n\r<>:"|?*'):
         raise DBOSInitializationError(
-            f"The application's name is {name!r}, which is no safe file name. Use letters, digits, '-', '_' and '.'."
+            f"The application's name is {name[:80]!r}, which is no safe file name. Use at most {MAX_NAME_BYTES} "
+            "letters, digits, '-', '_' and '.'."
         )
     return str(name)
 
@@ -224,7 +230,8 @@ def _default_url(name: str) -> str:
     if older != name and os.path.exists(f"{older}.sqlite") and not os.path.exists(f"{name}.sqlite"):
         _logger.info("Opening %s.sqlite, made by an older version; a new one would be %s.sqlite", older, name)
         return f"sqlite:///{older}.sqlite"
-    return f"sqlite:///{name}.sqlite"
+    # A URL's percent signs stand for other characters, a name's for themselves.
+    return f"sqlite:///{name.replace('%', '%25')}.sqlite"
 
 
 def _type(value: Any) -> str:

@@ -59,7 +59,7 @@ class WorkflowHandle(_Handle, Generic[R]):
             DBOSNonExistentWorkflowError: There is no such workflow.
         """
         refuse_on_loop("WorkflowHandle.get_status", "DBOS.get_workflow_status_async")
-        return _existing(drive(status_core(self._workflow_id)), self._workflow_id)
+        return _existing(drive(status_core(self._workflow_id, "WorkflowHandle.get_status")), self._workflow_id)
 
 
 class WorkflowHandleAsync(_Handle, Generic[R]):
@@ -71,7 +71,8 @@ class WorkflowHandleAsync(_Handle, Generic[R]):
 
     def get_status(self) -> Coroutine[Any, Any, WorkflowStatus]:
         """As ``WorkflowHandle.get_status``."""
-        return _existing_async(drive_async(status_core(self._workflow_id)), self._workflow_id)
+        status = drive_async(status_core(self._workflow_id, "WorkflowHandleAsync.get_status"))
+        return _existing_async(status, self._workflow_id)
 
 
 def result_core(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,7 @@ class Application:
         self.lease_ttl_s = TTL_S
         self._lock = threading.Lock()
         self._executor: Executor | None = None
+        self._launched_by: int | None = None
 
     @property
     def executor(self) -> Executor | None:
@@ -89,7 +92,9 @@ class Application:
                 database.close()
                 raise
             self._executor = executor
+            self._launched_by = os.getpid()
             set_executor(executor)
+            atexit.register(self._at_exit)
             try:
                 # Only now, as recovered workflows use the public functions.
                 executor.begin()
@@ -106,9 +111,15 @@ class Application:
     def _stop(self, completion_timeout_s: float) -> None:
         executor, self._executor = self._executor, None
         if executor is not None:
+            atexit.unregister(self._at_exit)
             executor.shut_down(completion_timeout_s)
             set_executor(None)
             executor.database.close()
+
+    def _at_exit(self) -> None:
+        """A program that just ends hands back what it leaves undone. A forked child of it has nothing to hand back."""
+        if os.getpid() == self._launched_by:
+            self.shut_down(0)
 
     def reset_system_database(self) -> None:
         """Drop and remake the library's tables.

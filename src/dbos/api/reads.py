@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from dbos.api.instance import get_executor, recording_run
 from dbos.api.status import StepInfo, WorkflowStatus, epoch_ms, step_info, workflow_status
+from dbos.model.limits import check_storable
 from dbos.model.status import WorkflowStatusString
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Returned
 from dbos.runtime.executor import Executor
@@ -18,14 +19,15 @@ T = TypeVar("T")
 _STATUSES = frozenset(status.value for status in WorkflowStatusString)
 
 
-def status_core(workflow_id: str) -> Core[Ending[WorkflowStatus | None]]:
-    """The workflow's status, ``None`` if there is no such workflow."""
+def status_core(workflow_id: str, caller: str) -> Core[Ending[WorkflowStatus | None]]:
+    """The workflow's status, ``None`` if there is no such workflow. ``caller`` is named in errors."""
+    _check_texts("workflow_id", [workflow_id])
 
     def read(executor: Executor) -> WorkflowStatus | None:
         rows = read_workflows(executor.database, WorkflowFilter(workflow_ids=[workflow_id]))
         return workflow_status(rows[0], executor.codec) if rows else None
 
-    return _recorded("DBOS.getStatus", "DBOS.get_workflow_status", read)
+    return _recorded("DBOS.getStatus", caller, read)
 
 
 def list_workflows_core(wanted: WorkflowFilter) -> Core[Ending[list[WorkflowStatus]]]:
@@ -39,6 +41,7 @@ def list_workflows_core(wanted: WorkflowFilter) -> Core[Ending[list[WorkflowStat
 
 def list_steps_core(workflow_id: str) -> Core[Ending[list[StepInfo]]]:
     """The recorded steps of a workflow."""
+    _check_texts("workflow_id", [workflow_id])
 
     def read(executor: Executor) -> list[StepInfo]:
         return [step_info(row, executor.codec) for row in read_steps(executor.database, workflow_id)]
@@ -69,25 +72,29 @@ def workflow_filter(
     """Check and translate the arguments of ``list_workflows``.
 
     Raises:
-        ValueError: A status or a time that does not exist, a negative limit or offset.
+        TypeError: An argument of the wrong type.
+        ValueError: A status or a time that does not exist, a negative limit or offset, a text that cannot be stored.
     """
-    statuses = _several(status)
+    statuses = _several("status", status)
     for one in statuses or ():
         if one not in _STATUSES:
             raise ValueError(f"There is no status {one!r}. The statuses are {', '.join(sorted(_STATUSES))}.")
-    for count, what in ((limit, "limit"), (offset, "offset")):
-        if count is not None and count < 0:
-            raise ValueError(f"{what} is {count}, and must not be negative.")
+    _check_count("limit", limit)
+    _check_count("offset", offset)
+    if isinstance(workflow_ids, str):
+        raise TypeError(f"workflow_ids must be a list of str, not a str: [{workflow_ids!r}].")
+    if workflow_id_prefix is not None:
+        _check_texts("workflow_id_prefix", [workflow_id_prefix])
     return WorkflowFilter(
-        workflow_ids=None if workflow_ids is None else list(workflow_ids),
+        workflow_ids=_several("workflow_ids", workflow_ids),
         statuses=statuses,
-        names=_several(name),
-        application_versions=_several(app_version),
-        executor_ids=_several(executor_id),
-        queue_names=_several(queue_name),
-        users=_several(user),
-        forked_from=_several(forked_from),
-        parents=_several(parent_workflow_id),
+        names=_several("name", name),
+        application_versions=_several("app_version", app_version),
+        executor_ids=_several("executor_id", executor_id),
+        queue_names=_several("queue_name", queue_name),
+        users=_several("user", user),
+        forked_from=_several("forked_from", forked_from),
+        parents=_several("parent_workflow_id", parent_workflow_id),
         created_from_ms=epoch_ms(start_time, "start_time"),
         created_to_ms=epoch_ms(end_time, "end_time"),
         id_prefix=workflow_id_prefix,
@@ -99,10 +106,31 @@ def workflow_filter(
     )
 
 
-def _several(value: str | Sequence[str] | None) -> list[str] | None:
+def _several(argument: str, value: str | Sequence[str] | None) -> list[str] | None:
     if value is None:
         return None
-    return [str.__str__(value)] if isinstance(value, str) else list(value)
+    if not isinstance(value, str | list | tuple):
+        raise TypeError(f"{argument} must be a str or a list of str, not {type(value).__name__}.")
+    # A status may come as a member of the enumeration, whose plain text is wanted.
+    texts = [str.__str__(value)] if isinstance(value, str) else list(value)
+    _check_texts(argument, texts)
+    return [str.__str__(text) for text in texts]
+
+
+def _check_texts(argument: str, texts: Sequence[object]) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{argument} must be a str, not {type(text).__name__}.")
+        check_storable(text, argument)
+
+
+def _check_count(argument: str, count: object) -> None:
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{argument} must be an int, not {type(count).__name__}.")
+    if not 0 <= count < 2**63:
+        raise ValueError(f"{argument} is {count}, and must not be negative or beyond 2^63.")
 
 
 def _recorded(name: str, caller: str, read: Callable[[Executor], T]) -> Core[Ending[T]]:

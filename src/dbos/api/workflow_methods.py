@@ -128,20 +128,34 @@ class WorkflowMethods:
         )
         return drive_async(core) if is_coroutine_function(function) else drive(core)
 
+    @overload
     @classmethod
-    async def run_step_async(
+    def run_step_async(
+        cls,
+        options: StepOptions | None,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    @classmethod
+    def run_step_async(
+        cls, options: StepOptions | None, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @classmethod
+    def run_step_async(
         cls, options: StepOptions | None, function: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """As ``run_step``, to be awaited, for plain and coroutine functions."""
         context, is_recorded = recording_run()
         if context.run is None or not is_recorded:
-            result = function(*args, **kwargs)
-            return await result if asyncio.iscoroutine(result) else result
-        return await drive_async(
-            run_step(
-                context.run, context.run.next_function_id(), _rules(options or {}, function), function, args, kwargs
-            )
+            return _plainly(function, args, kwargs)
+        core = run_step(
+            context.run, context.run.next_function_id(), _rules(options or {}, function), function, args, kwargs
         )
+        return drive_async(core)
 
     # -- starting
 
@@ -207,7 +221,7 @@ class WorkflowMethods:
             DBOSNonExistentWorkflowError: There is no such workflow.
         """
         refuse_on_loop("DBOS.retrieve_workflow")
-        if existing_workflow and drive(status_core(workflow_id)) is None:
+        if existing_workflow and drive(status_core(workflow_id, "DBOS.retrieve_workflow")) is None:
             raise DBOSNonExistentWorkflowError(workflow_id)
         return WorkflowHandle(workflow_id)
 
@@ -216,7 +230,7 @@ class WorkflowMethods:
         cls, workflow_id: str, existing_workflow: bool = True
     ) -> WorkflowHandleAsync[Any]:
         """As ``retrieve_workflow``."""
-        if existing_workflow and await drive_async(status_core(workflow_id)) is None:
+        if existing_workflow and await drive_async(status_core(workflow_id, "DBOS.retrieve_workflow_async")) is None:
             raise DBOSNonExistentWorkflowError(workflow_id)
         return WorkflowHandleAsync(workflow_id)
 
@@ -224,12 +238,12 @@ class WorkflowMethods:
     def get_workflow_status(cls, workflow_id: str) -> WorkflowStatus | None:
         """The workflow as it is recorded now; ``None`` if there is no such workflow."""
         refuse_on_loop("DBOS.get_workflow_status")
-        return drive(status_core(workflow_id))
+        return drive(status_core(workflow_id, "DBOS.get_workflow_status"))
 
     @classmethod
     def get_workflow_status_async(cls, workflow_id: str) -> Coroutine[Any, Any, WorkflowStatus | None]:
         """As ``get_workflow_status``."""
-        return drive_async(status_core(workflow_id))
+        return drive_async(status_core(workflow_id, "DBOS.get_workflow_status_async"))
 
     @classmethod
     def get_result(cls, workflow_id: str, *, polling_interval_sec: float = 1.0) -> Any:
@@ -270,6 +284,11 @@ def _start_core(
 def _at_once(launched: Launched) -> Core[Ending[Launched]]:
     return Returned(launched)
     yield
+
+
+async def _plainly(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    result = function(*args, **kwargs)
+    return await result if asyncio.iscoroutine(result) else result
 
 
 async def _async_handle(launched: Coroutine[Any, Any, Launched]) -> WorkflowHandleAsync[Any]:

@@ -101,6 +101,7 @@ class AlreadyExists:
     class_name: str | None
     config_name: str | None
     token: str | None
+    application_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Protocol
 from dbos.model.clock import Clock
 from dbos.model.values import Lease
 from dbos.runtime.processes import is_gone
+from dbos.storage.claims import count_claims
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, read_live_leases, renew_lease
 
@@ -114,7 +115,9 @@ class LeaseKeeper:
 
     def _bury(self, lease: Lease, reason: str) -> None:
         if bury_lease(self._database, lease):
-            _logger.warning(
-                "Executor %s (process %d on %s) is dead, as %s; its workflows are recovered",
-                *(lease.executor_id, lease.process.pid, lease.process.hostname, reason),
+            left_behind = count_claims(self._database, lease.lease_id)
+            _logger.log(
+                logging.WARNING if left_behind else logging.INFO,
+                "Executor %s (process %d on %s) is dead, as %s; it left %d workflows to be recovered",
+                *(lease.executor_id, lease.process.pid, lease.process.hostname, reason, left_behind),
             )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from dbos.error import DBOSConflictingRegistrationError
 
@@ -105,4 +106,18 @@ def _source(function: Callable[..., Any]) -> str:
         return textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
-        return repr(function) if code is None else f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}"
+        return repr(type(function)) if code is None else _code_text(code)
+
+
+def _code_text(code: types.CodeType) -> str:
+    """The code as a text that is the same in every process: without addresses, and sets in order."""
+
+    def text(constant: object) -> str:
+        if isinstance(constant, types.CodeType):
+            return _code_text(constant)
+        if isinstance(constant, frozenset | tuple):
+            items = [text(item) for item in cast("Iterable[object]", constant)]
+            return repr(sorted(items) if isinstance(constant, frozenset) else items)
+        return repr(constant)
+
+    return f"{code.co_code!r}{code.co_names!r}{[text(constant) for constant in code.co_consts]!r}"

@@ -99,6 +99,10 @@ class BackgroundLoop:
                 self._thread.start()
             return self._loop
 
+    def is_running_here(self) -> bool:
+        """Whether it runs in this thread."""
+        return self._thread is threading.current_thread()
+
     def stop(self) -> None:
         """Stop the loop and wait for its thread. Its tasks must have been cancelled."""
         with self._lock:

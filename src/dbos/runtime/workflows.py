@@ -96,6 +96,7 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
             return Launched(call.workflow_id, run, run.ended)
         executor.forget(run)
         _refuse_other_function(call, answer)
+        _warn_of_other_version(executor, call, answer)
         return _join(executor, call.workflow_id, answer)
 
 
@@ -213,6 +214,15 @@ def _refuse_other_function(call: Call, existing: AlreadyExists) -> None:
         raise DBOSConflictingWorkflowError(call.workflow_id, f"{existing.name}", call.function.name)
 
 
+def _warn_of_other_version(executor: Executor, call: Call, existing: AlreadyExists) -> None:
+    if existing.status == PENDING and existing.application_version != executor.application_version:
+        _logger.warning(
+            "Workflow %s was started by application version %s and is not recovered by this one, %s; it ends when an "
+            "executor of its version runs. Configure application_version to keep a version over changes of the code.",
+            *(call.workflow_id, existing.application_version, executor.application_version),
+        )
+
+
 def _encode_inputs(codec: Codec, call: Call) -> Outcome:
     value = {"args": call.args, "kwargs": dict(call.kwargs)}
     encoded = codec.encode(value, lambda: f"The arguments of workflow {call.function.name} ({call.workflow_id!r})")
@@ -309,6 +319,9 @@ async def run_as_task(run: Run) -> None:
         pass
     except (KeyboardInterrupt, SystemExit):
         _logger.warning("Workflow %s was interrupted", run.workflow_id)
+        if not run.executor.loop.is_running_here():
+            # As from any task of the user's loop, it ends the loop.
+            raise
 
 
 def _as_value(core: Core[Ending[Any]]) -> Core[Ending[Ending[Any]]]:

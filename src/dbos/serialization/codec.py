@@ -6,8 +6,12 @@ constructor takes other arguments than the exception keeps; else in a portable f
 
 from __future__ import annotations
 
+import base64
 import builtins
+import contextlib
+import io
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +22,14 @@ from dbos.serialization.serializer import DefaultSerializer, Serializer, format_
 
 PORTABLE_ERROR = "portable_error"
 """The format of exceptions that could not be stored as themselves."""
+
+MAX_TEXT_CHARS = 100_000
+"""How much of an exception's text the portable form keeps."""
+
+PICKLE = "pickle"
+"""The format of the default serializer."""
+
+_PICKLE = DefaultSerializer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,11 @@ class Codec:
     def __init__(self, serializer: Serializer | None = None) -> None:
         self._serializer = DefaultSerializer() if serializer is None else serializer
         self.format = format_name(self._serializer)
-        self._by_format: dict[str, Serializer] = {"pickle": DefaultSerializer(), self.format: self._serializer}
+        self._by_format: dict[str, Serializer] = {
+            PICKLE: _PICKLE,
+            PORTABLE_ERROR: _PortableErrors(),
+            self.format: self._serializer,
+        }
 
     def encode(self, value: Any, what: Callable[[], str]) -> Encoded:
         """The value as text.
@@ -58,14 +74,18 @@ class Codec:
 
     def encode_error(self, error: BaseException) -> Encoded:
         """The exception as text; always possible."""
-        for candidate in (error, _Rebuildable(error)):
+        ways: list[tuple[str, Callable[[Any], str]]] = [(self.format, self._serializer.serialize)]
+        if self.format == PICKLE or type(error).__module__ == DBOSPortableError.__module__:
+            # The library's own exceptions are always pickled: the application's serializer need not know them.
+            ways.append((PICKLE, pickle_by_parts))
+        for format, serialize in ways:
             try:
-                text = _checked(self._serializer.serialize(candidate), lambda: "An exception")
-                if _is_same(error, self._serializer.deserialize(text)):
-                    return Encoded(text, self.format)
+                text = _checked(serialize(error), lambda: "An exception")
+                if _is_same(error, self._by_format[format].deserialize(text)):
+                    return Encoded(text, format)
             except Exception:  # whatever is wrong with it, there is another way
                 continue
-        return Encoded(_portable(error), PORTABLE_ERROR)
+        return Encoded(self._by_format[PORTABLE_ERROR].serialize(error), PORTABLE_ERROR)
 
     def decode(self, text: str | None, format: str | None) -> Any:
         """The value of a text in the named format; a row without one was written by the configured serializer.
@@ -75,8 +95,6 @@ class Codec:
         """
         if text is None:
             return None
-        if format == PORTABLE_ERROR:
-            return _from_portable(text)
         serializer = self._serializer if format is None else self._by_format.get(format)
         if serializer is None:
             raise DBOSSerializationError(
@@ -107,14 +125,25 @@ class Codec:
             return text
 
 
-class _Rebuildable:
-    """Pickles an exception by its parts, so that unpickling does not call its constructor."""
+class _ByParts(pickle.Pickler):
+    """Pickles every exception by its class, arguments and attributes; unpickling it does not call its constructor."""
 
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, BaseException):
+            return NotImplemented
+        parts = (type(obj), obj.args, obj.__dict__)
+        try:
+            pickle_by_parts(parts)
+        except Exception:
+            return DBOSPortableError, (_type_name(obj), _text(obj))
+        return rebuild_error, parts
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (rebuild_error, (type(self._error), self._error.args, self._error.__dict__))
+
+def pickle_by_parts(value: Any) -> str:
+    """Pickle a value so that all exceptions in it can be unpickled; those that cannot be pickled leave a stand-in."""
+    buffer = io.BytesIO()
+    _ByParts(buffer, protocol=4).dump(value)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def rebuild_error(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
@@ -129,33 +158,47 @@ def _is_same(error: BaseException, copy: Any) -> bool:
     return type(copy) is type(error) and len(copy.args) == len(error.args) and str(copy) == str(error)
 
 
-def _portable(error: BaseException) -> str:
-    message = _storable(str(error))
-    args = [_storable(arg) if isinstance(arg, str) else arg for arg in error.args]
-    try:
-        return json.dumps({"type": _type_name(error), "message": message, "args": args})
-    except (TypeError, ValueError):
-        return json.dumps({"type": _type_name(error), "message": message, "args": [message]})
+class _PortableErrors(Serializer):
+    """Type name, text and arguments as JSON; exceptions built into Python come back as themselves."""
 
-
-def _from_portable(text: str) -> BaseException:
-    parts = json.loads(text)
-    module, _, name = str(parts["type"]).rpartition(".")
-    cls = getattr(builtins, name, None) if module == "builtins" else None
-    if isinstance(cls, type) and issubclass(cls, Exception):
+    def serialize(self, data: BaseException) -> str:
+        message = _text(data)
+        args = [_storable(arg) if isinstance(arg, str) else arg for arg in data.args]
         try:
-            return cls(*parts["args"])
-        except TypeError:
-            pass
-    return DBOSPortableError(parts["type"], parts["message"])
+            text = json.dumps({"type": _type_name(data), "message": message, "args": args})
+        except (TypeError, ValueError, RecursionError):
+            text = ""
+        if text and len(text) <= min(2 * MAX_TEXT_CHARS, MAX_VALUE_CHARS):
+            return text
+        return json.dumps({"type": _type_name(data), "message": message, "args": [message]})
+
+    def deserialize(self, serialized_data: str) -> BaseException:
+        parts = json.loads(serialized_data)
+        module, _, name = str(parts["type"]).rpartition(".")
+        cls = getattr(builtins, name, None) if module == "builtins" else None
+        if isinstance(cls, type) and issubclass(cls, Exception):
+            with contextlib.suppress(TypeError):
+                return cls(*parts["args"])
+        return DBOSPortableError(str(parts["type"]), str(parts["message"]))
 
 
 def _type_name(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
+def _text(error: BaseException) -> str:
+    """The exception's text, made storable and cut to the limit; its type's name if it has none."""
+    try:
+        text = str(error)
+    except Exception:
+        text = f"<{_type_name(error)} without a text>"
+    return _storable(text)
+
+
 def _storable(text: str) -> str:
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    limit = min(MAX_TEXT_CHARS, MAX_VALUE_CHARS // 4)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
 def _checked(text: Any, what: Callable[[], str]) -> str:

@@ -9,7 +9,7 @@ from dbos.storage.database import Database, Transaction
 from dbos.storage.journal import BatchStore
 
 _READ_EXISTING = """
-SELECT workflow_uuid, status, name, class_name, config_name, owner_xid
+SELECT workflow_uuid, status, name, class_name, config_name, owner_xid, application_version
 FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)"""
 
 

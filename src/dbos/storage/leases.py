@@ -94,11 +94,11 @@ def bury_lease(database: Database, lease: Lease) -> bool:
     return database.run("bury_lease", bury)
 
 
-def release_lease(database: Database, lease_id: str) -> None:
+def release_lease(database: Database, lease_id: str, patience_s: float = 2.0) -> None:
     """End one's own lease and hand back what it still claims; whoever looks next may take that up."""
 
     def release(transaction: Transaction) -> None:
         transaction.write(_HAND_BACK, {"lease_id": lease_id})
         transaction.write(_REMOVE, {"lease_id": lease_id})
 
-    database.run("release_lease", release)
+    database.run("release_lease", release, patience_s=patience_s)
