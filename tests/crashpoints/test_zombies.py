@@ -128,6 +128,29 @@ def test_zombie_changes_nothing_and_adopts_the_recorded_outcome(
     assert k > 4, "the program was never stopped, so nothing was proved"
 
 
+def test_zombie_writes_nothing_while_its_successor_still_runs(nurseries: Nurseries, tmp_path: Path, k_url: str) -> None:
+    """It comes back with the checkpoint of a step that its successor is just running: that one's value counts."""
+    plan = Plan("stop", "begin", 3)  # after the start and the first step's checkpoint
+    with Zombie(nurseries, "slow_survivor", k_url, tmp_path, plan, renew_interval_s=60.0) as zombie:
+        assert zombie.wait_until_stopped()
+        fifo = Path(f"{zombie.entries}.fifo")
+        os.mkfifo(fifo)
+        survivor = zombie.start_survivor()
+        wait_until(Path(f"{zombie.entries}.standing").exists, "the survivor runs the second step")
+        before = read_rows(zombie.life.url, zombie.life.schema)
+        assert set(before.steps) == {("root", 1)}, "the zombie's write is not there yet"
+
+        zombie.go_on()
+        wait_until(lambda: any(e["kind"] == "came_back" for e in ledger.read(zombie.entries)), "the zombie has written")
+        check_unchanged(before, read_rows(zombie.life.url, zombie.life.schema))
+        fifo.write_text("go on")
+        assert (zombie.end(), survivor.result()) == (0, 0), zombie.output.read_text()
+        check_finished(ledger.read(zombie.entries), read_rows(zombie.life.url, zombie.life.schema), crashes=1)
+        assert zombie.steps_executed() == [1, 2], "it started a step after it came back"
+        results = zombie.results()
+        assert results[0] == results[1], "both callers got the recorded outcome"
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("program", ["sync_steps", *(["gathered_steps", "parent"] if RUNS_ALL else [])])
 def test_write_in_flight_when_the_lease_dies_is_kept_or_undone_but_never_torn(

@@ -39,16 +39,23 @@ class Plan:
 
 
 class CountingGate:
-    """Follows a plan. What it does it first writes into the ledger, as an entry of kind `reached`."""
+    """Follows a plan. What it does it first writes into the ledger, as an entry of kind `reached`.
+
+    When the transaction in which it stopped has passed after all, it writes one of kind `came_back`.
+    """
 
     def __init__(self, plan: Plan, ledger_path: str | os.PathLike[str]) -> None:
         self._plan = plan
         self._ledger_path = ledger_path
         self._lock = threading.Lock()
         self._count = 0
+        self._stopped_in: int | None = None
 
     def __call__(self, operation: str, moment: Moment) -> None:
         plan = self._plan
+        if moment == "after_commit" and self._stopped_in == threading.get_ident():
+            self._stopped_in = None
+            ledger.record(self._ledger_path, kind="came_back", pid=os.getpid(), operation=operation)
         if moment != plan.moment or operation not in plan.operations:
             return
         with self._lock:
@@ -60,6 +67,7 @@ class CountingGate:
         if plan.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif plan.action == "stop":
+            self._stopped_in = threading.get_ident()
             with _no_other_writer():
                 # Sent to the whole process it may reach another thread first, and this one would run on for a while.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
