@@ -301,8 +301,12 @@ class Journal:
                 self._writer_looks = looks_in_vain < _LOOKS_IN_VAIN
             if leads:
                 self._lead(None)
+            elif self._writer_looks:
+                self._bell.wait(self._hold_back_s)
             else:
-                self._bell.wait(self._hold_back_s if self._writer_looks else None)
+                # Who rings holds something back, and mostly has submitted it again before we look: look on for a while.
+                self._bell.wait()
+                looks_in_vain = 0
 
     def _lead(self, mine: AnyTicket | None) -> None:
         """Commit batch after batch: until ``mine`` is settled, or, for the writer thread, until nothing is pending."""
