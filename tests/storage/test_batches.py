@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dbos.model.values import AlreadyExists, LeaseLost, Outcome, Started
+from dbos.model.values import LeaseLost, Outcome, Started
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, register_lease
 from tests.storage.conftest import Opener
@@ -21,6 +21,7 @@ from tests.support.storage import (
     commit_patiently,
     commit_run,
     commit_start,
+    existing,
     lease,
     owner,
     run,
@@ -34,7 +35,7 @@ from tests.support.storage import (
     workflow,
 )
 
-EXISTING = AlreadyExists("PENDING", "work", None, None, "token-1")
+EXISTING = existing()
 
 # -- starts
 
@@ -74,7 +75,7 @@ def test_a_start_tells_what_stands_in_its_place(database: Database) -> None:
     commit_start(database, start("w", name="other", class_name="Class", config_name="instance"))
     commit_run(database, run("w", outcome=SUCCEEDED))
     answer = commit_start(database, start("w", "token-2"))
-    assert answer == AlreadyExists("SUCCESS", "other", "Class", "instance", "token-1")
+    assert answer == existing(status="SUCCESS", name="other", class_name="Class", config_name="instance")
 
 
 def test_a_start_tried_again_is_acknowledged(database: Database) -> None:
@@ -110,7 +111,7 @@ def test_of_starts_at_the_same_moment_one_wins(
         winner = answers.index(Started())
         assert owner(database, f"w{n}")[0] == f"token-{winner}"
         answers.pop(winner)
-        assert answers == [AlreadyExists("PENDING", "work", None, None, f"token-{winner}")] * 7
+        assert answers == [existing(f"token-{winner}")] * 7
 
 
 def test_nothing_starts_under_a_buried_lease(database: Database) -> None:
@@ -241,7 +242,7 @@ def test_a_child_starts_with_its_checkpoint(database: Database) -> None:
     children = (child(1, "w-1"), child(2, "taken"), child(3, "w-3", lease_id="lease-9"))
     marks = [checkpoint(number, None, child_workflow_id="any") for number in (1, 2, 3)]
     answer = commit_run(database, run("w", *marks, children=children))
-    taken = AlreadyExists("PENDING", "other", None, None, "other-token")
+    taken = existing("other-token", name="other")
     assert answer.children == {"w-1": Started(), "taken": taken, "w-3": LeaseLost()}
     assert (owner(database, "w-1"), workflow(database, "w-3")) == (("child-token", "lease-1"), None)
 

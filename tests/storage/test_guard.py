@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import make_url
 
-from dbos.model.values import AlreadyExists, ClaimedWorkflow, LeaseLost, Started
+from dbos.model.values import ClaimedWorkflow, LeaseLost, Started
 from dbos.storage.claims import claim_orphans, read_checkpoints
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, register_lease
@@ -23,6 +23,7 @@ from tests.support.storage import (
     commit,
     commit_patiently,
     commit_start,
+    existing,
     lease,
     owner,
     run,
@@ -207,7 +208,7 @@ def test_of_two_starts_in_flight_the_second_waits_and_sees_the_first(
     wait_for_obstacle(second_gate, "journal")
     first_gate.go()
     assert winning.result(30).starts == [Started()]
-    assert losing.result(30).starts == [AlreadyExists("PENDING", "work", None, None, "token-1")]
+    assert losing.result(30).starts == [existing()]
 
 
 def test_two_batches_of_the_same_runs_in_opposite_order_do_not_deadlock(

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, make_url
 
 from dbos.error import DBOSInitializationError
 from dbos.storage import database as database_module
+from dbos.storage.database import Database
 from dbos.storage.leases import register_lease
 from dbos.storage.opening import open_database
 from tests.support.postgres import PostgresAdmin
@@ -32,7 +33,7 @@ def refusal(url: str | None, **options: object) -> str:
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is tried again, so that a refusal comes at once."""
-    monkeypatch.setattr(database_module, "MAX_RETRY_S", -1.0)
+    monkeypatch.setitem(Database.run.__kwdefaults__, "patience_s", -1.0)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_sqlite_path_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) 
     retried: list[float] = []
     sleep = database_module.time.sleep
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database_module, "MAX_RETRY_S", 1.0)
+        patch.setitem(Database.run.__kwdefaults__, "patience_s", 1.0)
         patch.setattr(database_module.time, "sleep", lambda seconds: (retried.append(seconds), sleep(seconds)))
         for path in (missing, tmp_path):
             text = refusal(f"sqlite:///{path}")

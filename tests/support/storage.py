@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dbos.model.values import (
+    AlreadyExists,
     Batch,
     BatchAnswer,
     Checkpoint,
@@ -52,6 +53,19 @@ def start(workflow_id: str, token: str | None = "token-1", **others: Any) -> Wor
         "application_version": VERSION,
     }
     return WorkflowStart(**fields | others)
+
+
+def existing(token: str | None = "token-1", **others: Any) -> AlreadyExists:
+    """What a start is told that finds another one's row."""
+    fields: dict[str, Any] = {
+        "status": "PENDING",
+        "name": "work",
+        "class_name": None,
+        "config_name": None,
+        "token": token,
+        "application_version": VERSION,
+    }
+    return AlreadyExists(**fields | others)
 
 
 def checkpoint(function_id: int, output: str | None = "the output", **others: Any) -> Checkpoint:
