@@ -125,7 +125,8 @@ def test_zombie_changes_nothing_and_adopts_the_recorded_outcome(
             check_finished(ledger.read(zombie.entries), finished, crashes=1)
             results = zombie.results()
             assert results[0] == results[1], "both callers got the recorded outcome"
-    assert k > 4, "the program was never stopped, so nothing was proved"
+    program_entry = next(entry for entry in ledger.read(zombie.entries) if entry["kind"] == "program")
+    assert k > program_entry["commits"], "it was stopped less often than it commits, so nothing was proved"
 
 
 def test_zombie_writes_nothing_while_its_successor_still_runs(nurseries: Nurseries, tmp_path: Path, k_url: str) -> None:
@@ -171,7 +172,8 @@ def test_write_in_flight_when_the_lease_dies_is_kept_or_undone_but_never_torn(
             check_finished(ledger.read(zombie.entries), read_rows(zombie.life.url, zombie.life.schema), crashes=1)
             results = zombie.results()
             assert results[0] == results[1], "both callers got the recorded outcome"
-    assert k > 4, "the program was never stopped, so nothing was proved"
+    program_entry = next(entry for entry in ledger.read(zombie.entries) if entry["kind"] == "program")
+    assert k > program_entry["commits"], "it was stopped less often than it commits, so nothing was proved"
 
 
 def _is_buried_or_awaited(admin: PostgresAdmin, zombie: Zombie) -> bool:

@@ -34,14 +34,17 @@ def check_finished(entries: Entries, rows: Rows, crashes: int) -> None:
 
 
 def check_records(entries: Entries, rows: Rows) -> None:
-    """Every recorded value was returned by an execution of that very step."""
+    """Every recorded value was returned by an execution of that very step; every recorded child exists."""
     for key, values in _executions(entries).items():
         row = rows.steps.get(key)
         if row is not None and row["error"] is None:
             assert decode(row["output"]) in values, f"step {key} recorded a value that no execution of it returned"
     for key, row in rows.steps.items():
-        if row["child_workflow_id"] is None:
+        child = row["child_workflow_id"]
+        if child is None:
             assert key in _executions(entries), f"step {key} is recorded and never ran"
+        else:
+            assert child in rows.workflows, f"step {key} recorded the start of {child}, which does not exist"
 
 
 def check_kept(before: Rows, after: Rows, entries: Entries, life: int) -> None:
