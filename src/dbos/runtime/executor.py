@@ -222,7 +222,11 @@ class Executor:
         self.threads.submit(give)
 
     def look_after_runs(self) -> None:
-        """Take up what nobody runs: left behind by the dead, released, or lost with a closed event loop."""
+        """Take up, in the background, what nobody runs: left behind by the dead, released, or lost here."""
+        self.recovery.kick()
+
+    def release_lost_runs(self) -> None:
+        """Give back what is claimed here and not run: its event loop was closed, or its start was interrupted."""
         for run, loop in list(self._loops.items()):
             if loop.is_closed():
                 abandon(run, at_once=False)
@@ -230,7 +234,6 @@ class Executor:
             for workflow_id, token in read_claims(self.database, self.lease_id):
                 if token not in self._runs:
                     release(self.database, workflow_id=workflow_id, token=token)
-        self.recovery.make_pass()
 
     # -- reads
 

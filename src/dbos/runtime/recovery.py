@@ -32,10 +32,18 @@ class Recovery:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._lock = threading.Lock()
+        self._state = threading.Lock()
+        self._is_wanted = False
+        self._is_running = False
 
     def kick(self) -> None:
-        """Make a pass in the background."""
-        self._executor.threads.submit(self._try_pass)
+        """Make a pass in the background; if one is under way, another one after it."""
+        with self._state:
+            self._is_wanted = True
+            if self._is_running:
+                return
+            self._is_running = True
+        self._executor.threads.submit(self._pass_while_wanted)
 
     def make_pass(self) -> list[str]:
         """Recover all that is up for it; returns the ids of the workflows that run here now."""
@@ -63,8 +71,18 @@ class Recovery:
             _logger.info("Recovering %d workflows: %s", len(recovered), _some(recovered))
         return recovered
 
+    def _pass_while_wanted(self) -> None:
+        while True:
+            with self._state:
+                if not self._is_wanted:
+                    self._is_running = False
+                    return
+                self._is_wanted = False
+            self._try_pass()
+
     def _try_pass(self) -> None:
         try:
+            self._executor.release_lost_runs()
             self.make_pass()
         except JournalClosed:
             return

@@ -124,9 +124,9 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
         started_at_ms=now_ms,
         completed_at_ms=now_ms,
     )
-    executor.journal.hold(parent.log, checkpoint)
     child = ChildStart(function_id, _start_row(executor, run, inputs, parent.workflow_id))
-    return Launched(call.workflow_id, run, run.ended), executor.journal.submit(parent.log, children=[child])
+    ticket = executor.journal.submit(parent.log, checkpoint=checkpoint, children=[child])
+    return Launched(call.workflow_id, run, run.ended), ticket
 
 
 def settle_child(parent: Run, call: Call, run: Run, ticket: Ticket) -> bool:
@@ -139,7 +139,10 @@ def settle_child(parent: Run, call: Call, run: Run, ticket: Ticket) -> bool:
         DBOSConflictingWorkflowError: Its id belongs to a workflow of another function.
         RunStopped: The parent must not go on.
     """
-    answer = ticket.result()
+    try:
+        answer = ticket.result()
+    except Exception as error:
+        raise WriteRefused(error) from error
     parent.accept(answer, is_cancellable=False)
     child = answer.children[call.workflow_id]
     if isinstance(child, Started):
@@ -211,7 +214,7 @@ def _follow(
 
 def _refuse_other_function(call: Call, existing: AlreadyExists) -> None:
     if existing.name != call.function.name:
-        raise DBOSConflictingWorkflowError(call.workflow_id, f"{existing.name}", call.function.name)
+        raise DBOSConflictingWorkflowError(call.workflow_id, existing.name, call.function.name)
 
 
 def _warn_of_other_version(executor: Executor, call: Call, existing: AlreadyExists) -> None:
@@ -435,6 +438,7 @@ def call_child(parent: Run, function_id: int, result_id: int, call: Call) -> Cor
         try:
             yield ticket
         except Exception as error:
+            launched.run.executor.forget(launched.run)
             raise WriteRefused(error) from error
         except BaseException:
             run_child_when_durable(parent, call, launched.run, ticket)

@@ -26,7 +26,7 @@ from dbos.model.values import (
     Started,
     WorkflowStart,
 )
-from dbos.storage.batches import start_answers
+from dbos.storage.batches import start_answers, unrecord_conflicts
 from dbos.storage.database import Database, Transaction
 
 # The columns of what is written, each with its type: the rows of a statement come from parameters if there is one, and
@@ -175,7 +175,7 @@ def _bound(name: str, rows: Sequence[dict[str, Any]], is_one: bool | None = None
     if len(rows) == 1 and is_one is not False:
         return {f"{name}_{column}": value for column, value in rows[0].items()}
     given = [{column: value for column, value in row.items() if value is not None} for row in rows]
-    return {name: json.dumps(given)}
+    return {name: json.dumps(given, ensure_ascii=False)}
 
 
 def _answer(
@@ -199,6 +199,7 @@ def _answer(
     if children:
         starts = insert_starts(transaction, [child.start for child in children])
         answers.update(zip((child.start.workflow_id for child in children), starts, strict=True))
+        unrecord_conflicts(transaction, run, children, starts)
     return RunAnswer(token, status, foreign, answers)
 
 

@@ -20,7 +20,7 @@ from dbos.model.values import (
     Started,
     WorkflowStart,
 )
-from dbos.storage.batches import start_answers
+from dbos.storage.batches import start_answers, unrecord_conflicts
 from dbos.storage.database import Database, Transaction
 
 _READ_LIVE_LEASES = "SELECT lease_id FROM executors WHERE state = 'LIVE' AND lease_id ANY_OF(:ids)"
@@ -113,6 +113,7 @@ def _write_run(transaction: Transaction, run: RunWrites, token: str | None, stat
     if children:
         starts = insert_starts(transaction, [child.start for child in children])
         answers.update(zip((child.start.workflow_id for child in children), starts, strict=True))
+        unrecord_conflicts(transaction, run, children, starts)
     outcome = run.outcome
     if outcome is not None and status == PENDING:
         row = (outcome.status, outcome.output, outcome.error, outcome.serialization, run.workflow_id, run.token)

@@ -47,6 +47,8 @@ _logger = logging.getLogger("dbos")
 
 _FIRST_RETRY_S = 0.01
 _LONGEST_RETRY_S = 2.0
+_SILENT_RETRIES_S = 1.0
+"""For how long a commit is tried again without a word: a file that a neighbour has locked is nothing to report."""
 _TRIES_WHILE_CLOSING = 6
 _LOOKS_IN_VAIN = 25
 """How often the writer thread looks for held checkpoints and finds none, before it sleeps until it is called."""
@@ -188,13 +190,23 @@ class Journal:
         if must_wake:
             self.kick()
 
-    def submit(self, log: RunLog, *, children: Sequence[ChildStart] = (), outcome: Outcome | None = None) -> Ticket:
+    def submit(
+        self,
+        log: RunLog,
+        *,
+        checkpoint: Checkpoint | None = None,
+        children: Sequence[ChildStart] = (),
+        outcome: Outcome | None = None,
+    ) -> Ticket:
         """Ask for what the run holds, then for what is given, to be made durable, all in one transaction.
 
-        With nothing held and nothing given it asks who owns the run, and its status.
+        With nothing held and nothing given it asks who owns the run, and its status. What rides with a checkpoint must
+        be given together with it: one that is held may be submitted at any moment.
         """
         with self._lock:
             self._refuse_if_closed()
+            if checkpoint is not None:
+                log.held.append(checkpoint)
             return self._submit(log, children, outcome)
 
     def start(self, start: WorkflowStart) -> StartTicket:
@@ -355,6 +367,7 @@ class Journal:
         """Commit and settle the tickets. Only an interruption is raised."""
         batch = _assemble(tickets)
         delay = _FIRST_RETRY_S
+        waited, report_after = 0.0, _SILENT_RETRIES_S
         tries_while_closing = 0
         while True:
             try:
@@ -363,8 +376,11 @@ class Journal:
                 tries_while_closing += self._closing.is_set()
                 if tries_while_closing > _TRIES_WHILE_CLOSING:
                     return self._reject(tickets, JournalClosed("The database did not answer before the shutdown."))
-                _logger.warning("The database refused a commit for now, trying again: %s", error)
+                if waited >= report_after:
+                    _logger.warning("The database has refused a commit for %.0f s, trying again: %s", waited, error)
+                    report_after = 2 * waited
                 time.sleep(delay * random.uniform(0.5, 1.0))
+                waited += delay
                 delay = min(delay * 2, _LONGEST_RETRY_S)
             except Exception as error:
                 parts = _by_run(tickets)
