@@ -230,8 +230,12 @@ def _default_url(name: str) -> str:
     if older != name and os.path.exists(f"{older}.sqlite") and not os.path.exists(f"{name}.sqlite"):
         _logger.info("Opening %s.sqlite, made by an older version; a new one would be %s.sqlite", older, name)
         return f"sqlite:///{older}.sqlite"
-    # A URL's percent signs stand for other characters, a name's for themselves.
-    return f"sqlite:///{name.replace('%', '%25')}.sqlite"
+    if "%" not in name:
+        return f"sqlite:///{name}.sqlite"
+    # What a percent sign in a URL stands for depends on the version of SQLAlchemy.
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=f"{name}.sqlite").render_as_string()
 
 
 def _type(value: Any) -> str:
