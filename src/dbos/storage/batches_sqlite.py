@@ -35,7 +35,7 @@ INSERT INTO workflow_status (
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now}, {now})
 ON CONFLICT (workflow_uuid) DO NOTHING"""
 
-_READ_OWNERS = "SELECT workflow_uuid, owner_xid, status FROM workflow_status WHERE workflow_uuid ANY_OF(:ids)"
+_READ_OWNER = "SELECT owner_xid, status FROM workflow_status WHERE workflow_uuid = ?"
 
 _INSERT_CHECKPOINT = """
 INSERT INTO operation_outputs (
@@ -89,9 +89,8 @@ def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> 
 
 
 def _write_runs(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:
-    rows = transaction.rows(_READ_OWNERS, {"ids": [run.workflow_id for run in runs]})
-    seen: dict[str, tuple[str | None, str | None]] = {row[0]: (row[1], row[2]) for row in rows}
-    return [_write_run(transaction, run, *seen.get(run.workflow_id, (None, None))) for run in runs]
+    owners = transaction.row_each(_READ_OWNER, [(run.workflow_id,) for run in runs])
+    return [_write_run(transaction, run, *(owner or (None, None))) for run, owner in zip(runs, owners, strict=True)]
 
 
 def _write_run(transaction: Transaction, run: RunWrites, token: str | None, status: str | None) -> RunAnswer:
