@@ -355,8 +355,8 @@ def test_an_interruption_between_run_by_run_tries_loses_and_repeats_nothing(
     logs = [log(f"w{number}") for number in range(3)]
     tickets = [journal.submit(one, outcome=SUCCEEDED) for one in logs]
     store.failures = [ValueError("the batch"), None, KeyboardInterrupt()]
-    with pytest.raises(KeyboardInterrupt):
-        tickets[2].block()
+    with ThreadPoolExecutor(1) as threads, pytest.raises(KeyboardInterrupt):
+        threads.submit(tickets[2].block).result(WAIT_S)
     assert [ticket.block() for ticket in tickets] == [answer(f"w{number}") for number in range(3)]
     assert [store.outcomes(f"w{number}") for number in range(3)] == [["SUCCESS"]] * 3
 

@@ -43,7 +43,6 @@ class Application:
         self.lease_ttl_s = TTL_S
         self._lock = threading.Lock()
         self._executor: Executor | None = None
-        self._launched_by: int | None = None
 
     @property
     def executor(self) -> Executor | None:
@@ -92,8 +91,8 @@ class Application:
                 database.close()
                 raise
             self._executor = executor
-            self._launched_by = os.getpid()
             set_executor(executor)
+            _note_launched(self)
             atexit.register(self._at_exit)
             try:
                 # Only now, as recovered workflows use the public functions.
@@ -116,10 +115,15 @@ class Application:
             set_executor(None)
             executor.database.close()
 
+    def abandon(self) -> None:
+        """Forget the executor without stopping it: it is another process's."""
+        self._lock = threading.Lock()
+        self._executor = None
+        atexit.unregister(self._at_exit)
+
     def _at_exit(self) -> None:
-        """A program that just ends hands back what it leaves undone. A forked child of it has nothing to hand back."""
-        if os.getpid() == self._launched_by:
-            self.shut_down(0)
+        """A program that just ends hands back what it leaves undone."""
+        self.shut_down(0)
 
     def reset_system_database(self) -> None:
         """Drop and remake the library's tables.
@@ -154,6 +158,30 @@ class Application:
             pool_size=settings.pool_size,
             gate=self.gate,
         )
+
+
+def _note_launched(application: Application) -> None:
+    global _launched
+    _launched = application
+
+
+_launched: Application | None = None
+_abandoned: list[object] = []
+
+
+def _forget_in_child() -> None:
+    """A forked process has none of its parent's threads, and must not touch its connections.
+
+    They are kept from the garbage collector, which would close them for the parent too. The child may launch anew.
+    """
+    if _launched is not None and _launched.executor is not None:
+        _abandoned.append(_launched.executor)
+        _launched.abandon()
+        set_executor(None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]

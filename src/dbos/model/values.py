@@ -121,13 +121,13 @@ class RunAnswer:
             of the run was written.
         status: The row's status before this batch; ``None`` if there is no row.
         foreign: Function ids for which another run's checkpoint stood already.
-        children: The answers to the starts of children, by workflow id; without those whose function id is foreign.
+        children: The answers to the starts of children, by function id; without those whose function id is foreign.
     """
 
     token: str | None
     status: str | None
     foreign: frozenset[int] = frozenset()
-    children: Mapping[str, StartAnswer] = field(default_factory=dict[str, StartAnswer])
+    children: Mapping[int, StartAnswer] = field(default_factory=dict[int, StartAnswer])
 
 
 @dataclass(frozen=True, slots=True)

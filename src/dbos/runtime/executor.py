@@ -25,7 +25,7 @@ from dbos.runtime.threads import BackgroundLoop, ElasticThreads
 from dbos.runtime.workflows import abandon, ending_of, run_as_task, run_in_background, shut_down_error
 from dbos.serialization.codec import Codec
 from dbos.storage.batches import batch_store
-from dbos.storage.claims import count_claims, read_checkpoints, read_claims, release
+from dbos.storage.claims import read_checkpoints, read_claims, release
 from dbos.storage.database import Database
 from dbos.storage.errors import JournalClosed
 from dbos.storage.journal import Journal
@@ -187,10 +187,23 @@ class Executor:
 
     def spawn(self, run: Run, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Run the workflow in the background: a coroutine on the given loop or the library's own, else in a thread."""
-        if not run.function.is_async:
-            context = contextvars.copy_context()
-            self.threads.submit(lambda: context.run(run_in_background, run))
+        if self.is_closing:
+            self.forget(run)
+            run.ended.reject(shut_down_error(run.workflow_id))
             return
+        try:
+            if run.function.is_async:
+                self._spawn_task(run, loop)
+            else:
+                context = contextvars.copy_context()
+                self.threads.submit(lambda: context.run(run_in_background, run))
+        except BaseException as error:
+            _logger.error("Workflow %s could not be run here, it is given back: %r", run.workflow_id, error)
+            abandon(run, at_once=False)
+            if not isinstance(error, Exception):
+                raise
+
+    def _spawn_task(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
         # The caller's loop may be closed before the workflow can begin there.
         target = self.loop.get() if loop is None or loop.is_closed() else loop
         self._loops[run] = target
@@ -219,7 +232,10 @@ class Executor:
             if at_once:
                 self.recovery.kick()
 
-        self.threads.submit(give)
+        try:
+            self.threads.submit(give)
+        except RuntimeError as error:
+            _logger.error("The claim of workflow %s is released later: %r", run.workflow_id, error)
 
     def look_after_runs(self) -> None:
         """Take up, in the background, what nobody runs: left behind by the dead, released, or lost here."""
@@ -230,10 +246,10 @@ class Executor:
         for run, loop in list(self._loops.items()):
             if loop.is_closed():
                 abandon(run, at_once=False)
-        if count_claims(self.database, self.lease_id) > len(self._runs):
-            for workflow_id, token in read_claims(self.database, self.lease_id):
-                if token not in self._runs:
-                    release(self.database, workflow_id=workflow_id, token=token)
+        for workflow_id, token in read_claims(self.database, self.lease_id):
+            if token not in self._runs:
+                self.journal.flush()
+                release(self.database, workflow_id=workflow_id, token=token)
 
     # -- reads
 
@@ -244,7 +260,21 @@ class Executor:
         return read_outcomes(self.database, list(workflow_ids))
 
     def _create_task(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
-        self._tasks[run] = loop.create_task(run_as_task(run), name=f"dbos-{run.workflow_id}")
+        task = loop.create_task(run_as_task(run), name=f"dbos-{run.workflow_id}")
+        if task.done():
+            return
+        self._tasks[run] = task
+        task.add_done_callback(lambda _: self._abandon_unbegun(run))
+
+    def _abandon_unbegun(self, run: Run) -> None:
+        """A task that is cancelled before its first step runs nothing of ours."""
+        if run.log.token in self._runs and not self.is_closing:
+            abandon(run, at_once=True)
+
+    @property
+    def run_count(self) -> int:
+        """How many runs are in memory."""
+        return len(self._runs)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -23,6 +23,8 @@ _logger = logging.getLogger("dbos")
 
 RENEW_INTERVAL_S = 3.0
 TTL_S = 10.0
+STOP_S = 5.0
+"""How long shutdown waits for a round that is under way; the database may be away."""
 
 
 class LeaseHolder(Protocol):
@@ -67,7 +69,7 @@ class LeaseKeeper:
     def stop(self) -> None:
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def bury_the_gone(self) -> None:
         """Bury the leases of processes that are known to have ended."""

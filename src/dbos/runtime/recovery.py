@@ -25,6 +25,9 @@ _logger = logging.getLogger("dbos")
 BATCH = 500
 """How many workflows one claim takes."""
 
+MAX_RUNS = 5000
+"""How many runs may be in memory for recovery to add more; the next pass goes on when some have ended."""
+
 
 class Recovery:
     """Claims what is up for recovery and starts it; one pass at a time."""
@@ -43,14 +46,18 @@ class Recovery:
             if self._is_running:
                 return
             self._is_running = True
-        self._executor.threads.submit(self._pass_while_wanted)
+        try:
+            self._executor.threads.submit(self._pass_while_wanted)
+        except RuntimeError as error:
+            self._is_running = False
+            _logger.error("Recovery is put off until the next renewal of the lease: %r", error)
 
     def make_pass(self) -> list[str]:
         """Recover all that is up for it; returns the ids of the workflows that run here now."""
         executor = self._executor
         recovered: list[str] = []
         with self._lock:
-            while not executor.is_closing:
+            while not executor.is_closing and executor.run_count < MAX_RUNS:
                 version, names = executor.application_version, executor.registry.names()
                 if not has_orphans(executor.database, application_version=version, names=names):
                     break

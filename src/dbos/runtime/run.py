@@ -17,6 +17,7 @@ from dbos.model.status import CANCELLED
 from dbos.model.values import Checkpoint, RecordedStep, RunAnswer
 from dbos.runtime.drivers import Command, Ending, Raised, Returned
 from dbos.serialization.codec import Codec
+from dbos.storage.errors import JournalClosed
 from dbos.storage.journal import RunLog
 from dbos.storage.promise import Promise
 
@@ -50,6 +51,7 @@ class Run:
 
     Attributes:
         deferred: What went wrong with a child's start after it was submitted; raised at the next barrier.
+        unsettled_children: The function ids of children of which is not known yet whether they started.
         ended: Settled with how the workflow ended, as it is recorded.
         recorded: The checkpoints to replay from, by function id.
         seen_at: When this run last heard that it owns the workflow and may go on; monotonic.
@@ -67,6 +69,7 @@ class Run:
         "log",
         "recorded",
         "seen_at",
+        "unsettled_children",
         "workflow_id",
     )
 
@@ -92,6 +95,7 @@ class Run:
         self.recorded: Mapping[int, RecordedStep] = recorded or {}
         self.seen_at = 0.0
         self.deferred: BaseException | None = None
+        self.unsettled_children: set[int] = set()
         self._next_function_id = 0
 
     def begin(self, recorded: Mapping[int, RecordedStep] | None = None) -> None:
@@ -175,6 +179,8 @@ class Run:
         """
         executor = self.executor
         self._raise_deferred()
+        if executor.is_closing:
+            raise JournalClosed("DBOS is shutting down.")
         ticket = executor.journal.barrier(self.log)
         if ticket is None:
             if self.log.failure is None and executor.clock.monotonic() - self.seen_at <= executor.hold_back_s:

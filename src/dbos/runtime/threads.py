@@ -17,6 +17,9 @@ from dbos.storage.promise import Bell
 
 _logger = logging.getLogger("dbos")
 
+STOP_S = 2.0
+"""How long shutdown waits for the event loop."""
+
 IDLE_S = 10.0
 """How long a thread waits for more work before it ends."""
 
@@ -104,7 +107,7 @@ class BackgroundLoop:
         return self._thread is threading.current_thread()
 
     def stop(self) -> None:
-        """Stop the loop and wait for its thread. Its tasks must have been cancelled."""
+        """Cancel what runs on the loop and stop it; what does not let itself be stopped is left behind."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -112,7 +115,7 @@ class BackgroundLoop:
             return
         loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
-            thread.join()
+            thread.join(STOP_S)
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -123,7 +126,7 @@ class BackgroundLoop:
             for task in tasks:
                 task.cancel()
             if tasks:
-                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+                loop.run_until_complete(asyncio.wait(tasks, timeout=STOP_S / 2))
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()

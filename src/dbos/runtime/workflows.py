@@ -124,6 +124,7 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
         started_at_ms=now_ms,
         completed_at_ms=now_ms,
     )
+    parent.unsettled_children.add(function_id)
     child = ChildStart(function_id, _start_row(executor, run, inputs, parent.workflow_id))
     ticket = executor.journal.submit(parent.log, checkpoint=checkpoint, children=[child])
     return Launched(call.workflow_id, run, run.ended), ticket
@@ -139,22 +140,34 @@ def settle_child(parent: Run, call: Call, run: Run, ticket: Ticket) -> bool:
         DBOSConflictingWorkflowError: Its id belongs to a workflow of another function.
         RunStopped: The parent must not go on.
     """
+    parent.unsettled_children.discard(ticket.children[0].function_id)
+    try:
+        child = _child_answer(parent, ticket)
+        if isinstance(child, Started):
+            run.executor.know(run)
+            return True
+        if isinstance(child, LeaseLost):
+            raise RunFenced(f"The lease under which workflow {call.workflow_id!r} was started is dead")
+        _refuse_other_function(call, child)
+    except BaseException:
+        run.executor.forget(run)
+        raise
+    run.executor.forget(run)
+    joined = _join(run.executor, call.workflow_id, child)
+    _follow(run.executor, call.workflow_id, run.ended, joined.ended)
+    return False
+
+
+def _child_answer(parent: Run, ticket: Ticket) -> StartAnswer:
     try:
         answer = ticket.result()
     except Exception as error:
         raise WriteRefused(error) from error
     parent.accept(answer, is_cancellable=False)
-    child = answer.children[call.workflow_id]
-    if isinstance(child, Started):
-        run.executor.know(run)
-        return True
-    run.executor.forget(run)
-    if isinstance(child, LeaseLost):
-        raise RunFenced(f"The lease under which workflow {call.workflow_id!r} was started is dead")
-    _refuse_other_function(call, child)
-    joined = _join(run.executor, call.workflow_id, child)
-    _follow(run.executor, call.workflow_id, run.ended, joined.ended)
-    return False
+    function_id = ticket.children[0].function_id
+    if function_id in answer.foreign:
+        raise RunOutdated(f"Step {function_id} of workflow {parent.workflow_id!r} was recorded before")
+    return answer.children[function_id]
 
 
 def run_child_when_durable(
@@ -169,7 +182,6 @@ def run_child_when_durable(
                 context.run(run.executor.spawn, run, loop)
         except BaseException as error:
             parent.deferred = error
-            run.executor.forget(run)
             if isinstance(error, Exception):
                 run.ended.resolve(Raised(error))
             else:
@@ -369,6 +381,11 @@ def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
     Raises:
         RunStopped, DBOSWorkflowCancelledError: It was not recorded.
     """
+    if run.unsettled_children or run.deferred is not None:
+        try:
+            yield from run.barrier()
+        except Exception as conflict:
+            ending = Raised(conflict)
     ending, output, error, serialization = encode_ending(
         run.executor.codec, ending, lambda: f"The result of workflow {run.function.name} ({run.workflow_id!r})"
     )
@@ -437,9 +454,9 @@ def call_child(parent: Run, function_id: int, result_id: int, call: Call) -> Cor
     if ticket is not None and launched.run is not None:
         try:
             yield ticket
-        except Exception as error:
-            launched.run.executor.forget(launched.run)
-            raise WriteRefused(error) from error
+        except Exception:
+            # Why, settle_child tells.
+            pass
         except BaseException:
             run_child_when_durable(parent, call, launched.run, ticket)
             raise

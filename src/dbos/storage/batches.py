@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
-from dbos.model.values import AlreadyExists, ChildStart, LeaseLost, RunWrites, StartAnswer, Started, WorkflowStart
+from dbos.model.values import AlreadyExists, LeaseLost, RunWrites, StartAnswer, Started, WorkflowStart
 from dbos.storage.database import Database, Transaction
 from dbos.storage.journal import BatchStore
 
@@ -43,16 +43,42 @@ def start_answers(
     return [_start_answer(start, existing.get(start.workflow_id), start.workflow_id in inserted) for start in starts]
 
 
-def unrecord_conflicts(
-    transaction: Transaction, run: RunWrites, children: Sequence[ChildStart], answers: Sequence[StartAnswer]
-) -> None:
-    """Take back the checkpoints of children whose id belongs to a workflow of another function.
+def start_children(
+    transaction: Transaction,
+    run: RunWrites,
+    standing: Container[int],
+    foreign: Container[int],
+    insert: Callable[[Transaction, Sequence[WorkflowStart]], Sequence[StartAnswer]],
+) -> dict[int, StartAnswer]:
+    """Start the children whose checkpoints this transaction inserted.
 
-    Replay has to meet the conflict again, and not to take the other workflow for the child.
+    Args:
+        transaction: The one that inserted the checkpoints.
+        run: The parent.
+        standing: The function ids of checkpoints that stood already.
+        foreign: Those of them that another run wrote.
+        insert: Inserts starts.
+
+    Returns:
+        The answers by function id. A child whose checkpoint an earlier try of ours recorded was dealt with by that
+        try, and its row tells how. A foreign checkpoint's child is not ours, and has no answer.
     """
-    for child, answer in zip(children, answers, strict=True):
-        if isinstance(answer, AlreadyExists) and answer.name != child.start.name:
+    new = [child for child in run.children if child.function_id not in standing]
+    ours = [child for child in run.children if child.function_id in standing and child.function_id not in foreign]
+    answers: dict[int, StartAnswer] = {}
+    if new:
+        starts = insert(transaction, [child.start for child in new])
+        answers.update(zip((child.function_id for child in new), starts, strict=True))
+    if ours:
+        starts = start_answers(transaction, [child.start for child in ours], ())
+        answers.update(zip((child.function_id for child in ours), starts, strict=True))
+    for child in new:
+        answer = answers[child.function_id]
+        is_conflict = isinstance(answer, AlreadyExists) and answer.name != child.start.name
+        if is_conflict or isinstance(answer, LeaseLost):
+            # Replay must meet the conflict again, or start the child, and not take the record for a started child.
             transaction.write(_DELETE_CHECKPOINT, {"id": run.workflow_id, "fid": child.function_id})
+    return answers
 
 
 def _start_answer(start: WorkflowStart, existing: AlreadyExists | None, is_new: bool) -> StartAnswer:

@@ -26,7 +26,7 @@ from dbos.model.values import (
     Started,
     WorkflowStart,
 )
-from dbos.storage.batches import start_answers, unrecord_conflicts
+from dbos.storage.batches import start_answers, start_children
 from dbos.storage.database import Database, Transaction
 
 # The columns of what is written, each with its type: the rows of a statement come from parameters if there is one, and
@@ -184,23 +184,14 @@ def _answer(
     """The answer to one run; ``has_standing`` tells that some checkpoint of the batch stood there already."""
     if token != run.token:
         return RunAnswer(token, status)
-    foreign = frozenset[int]()
-    children = run.children
+    standing = foreign = frozenset[int]()
     if has_standing and run.checkpoints:
         fids = [checkpoint.function_id for checkpoint in run.checkpoints]
         writers = transaction.rows(_READ_WRITERS, {"id": run.workflow_id, "fids": fids})
         foreign = frozenset(fid for fid, writer, _ in writers if writer != run.token)
-        fresh = {fid for fid, _, is_fresh in writers if is_fresh}
-        children = [child for child in run.children if child.function_id in fresh]
-    # A child whose checkpoint an earlier try recorded was started by that try, in the same transaction.
-    answers: dict[str, StartAnswer] = {
-        child.start.workflow_id: Started() for child in run.children if child.function_id not in foreign
-    }
-    if children:
-        starts = insert_starts(transaction, [child.start for child in children])
-        answers.update(zip((child.start.workflow_id for child in children), starts, strict=True))
-        unrecord_conflicts(transaction, run, children, starts)
-    return RunAnswer(token, status, foreign, answers)
+        standing = frozenset(fid for fid, _, is_new in writers if not is_new)
+    children = start_children(transaction, run, standing, foreign, insert_starts) if run.children else {}
+    return RunAnswer(token, status, foreign, children)
 
 
 def _start_row(start: WorkflowStart) -> dict[str, Any]:

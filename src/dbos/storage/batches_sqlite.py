@@ -20,7 +20,7 @@ from dbos.model.values import (
     Started,
     WorkflowStart,
 )
-from dbos.storage.batches import start_answers, unrecord_conflicts
+from dbos.storage.batches import start_answers, start_children
 from dbos.storage.database import Database, Transaction
 
 _READ_LIVE_LEASES = "SELECT lease_id FROM executors WHERE state = 'LIVE' AND lease_id ANY_OF(:ids)"
@@ -96,28 +96,20 @@ def _write_runs(transaction: Transaction, runs: Sequence[RunWrites]) -> list[Run
 def _write_run(transaction: Transaction, run: RunWrites, token: str | None, status: str | None) -> RunAnswer:
     if token != run.token:
         return RunAnswer(token, status)
-    foreign = frozenset[int]()
-    children = run.children
+    standing = foreign = frozenset[int]()
     if run.checkpoints:
         inserted = transaction.write_each(_INSERT_CHECKPOINT, [_checkpoint_row(run, c) for c in run.checkpoints])
         if not all(inserted):
-            fids = [c.function_id for c, is_new in zip(run.checkpoints, inserted, strict=True) if not is_new]
-            writers = transaction.rows(_READ_WRITERS, {"id": run.workflow_id, "fids": fids})
+            pairs = zip(run.checkpoints, inserted, strict=True)
+            standing = frozenset(checkpoint.function_id for checkpoint, is_new in pairs if not is_new)
+            writers = transaction.rows(_READ_WRITERS, {"id": run.workflow_id, "fids": list(standing)})
             foreign = frozenset(fid for fid, writer in writers if writer != run.token)
-            children = [child for child in run.children if child.function_id not in fids]
-    # A child whose checkpoint an earlier try recorded was started by that try, in the same transaction.
-    answers: dict[str, StartAnswer] = {
-        child.start.workflow_id: Started() for child in run.children if child.function_id not in foreign
-    }
-    if children:
-        starts = insert_starts(transaction, [child.start for child in children])
-        answers.update(zip((child.start.workflow_id for child in children), starts, strict=True))
-        unrecord_conflicts(transaction, run, children, starts)
+    children = start_children(transaction, run, standing, foreign, insert_starts) if run.children else {}
     outcome = run.outcome
     if outcome is not None and status == PENDING:
         row = (outcome.status, outcome.output, outcome.error, outcome.serialization, run.workflow_id, run.token)
         transaction.write_each(_WRITE_OUTCOME, [row])
-    return RunAnswer(token, status, foreign, answers)
+    return RunAnswer(token, status, foreign, children)
 
 
 def _start_row(start: WorkflowStart, seq: int) -> tuple[Any, ...]:

@@ -11,27 +11,39 @@ from collections.abc import Sequence
 from dbos.model.values import ClaimedWorkflow, RecordedStep
 from dbos.storage.database import Database, Transaction
 
-_FIND_ORPHANS = """
+_IS_ORPHAN = """(owner_xid IS NULL OR lease_id IS NULL OR lease_id NOT IN (
+    SELECT lease_id FROM {schema}executors WHERE state = 'LIVE'))"""
+
+# The plus keeps SQLite from walking through all of history in the order of seq.
+_FIND_ORPHANS = (
+    """
 SELECT workflow_uuid FROM {schema}workflow_status AS orphan
-WHERE status = 'PENDING' AND application_version = :version AND name ANY_OF(:names)
-    AND (owner_xid IS NULL OR lease_id IS NULL OR lease_id NOT IN (
-        SELECT lease_id FROM {schema}executors WHERE state = 'LIVE'))
-ORDER BY seq LIMIT :limit"""
+WHERE status = 'PENDING' AND application_version = :version AND name ANY_OF(:names) AND """
+    + _IS_ORPHAN
+    + """
+ORDER BY +seq LIMIT :limit"""
+)
 
 _LOCK_ROWS = " FOR UPDATE OF orphan SKIP LOCKED"
 
 _LOCK_LEASE = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id AND state = 'LIVE'"
 
-_CLAIM = """
+# The condition again: where the search had to wait for a row, it has seen the row as it is now, but the leases as they
+# were when it began. The row is locked, and this statement sees the leases anew.
+_CLAIM = (
+    """
 UPDATE {schema}workflow_status
 SET owner_xid = :nonce || ':' || workflow_uuid, lease_id = :lease_id, executor_id = :executor_id,
     recovery_attempts = COALESCE(recovery_attempts, 0) + 1, updated_at = {now}
-WHERE workflow_uuid ANY_OF(:ids)"""
+WHERE workflow_uuid ANY_OF(:ids) AND status = 'PENDING' AND """
+    + _IS_ORPHAN
+)
 
 _READ_CLAIMED = """
 SELECT workflow_uuid, owner_xid, name, class_name, config_name, inputs, serialization, recovery_attempts,
     workflow_deadline_epoch_ms
-FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids) ORDER BY seq"""
+FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids) AND owner_xid = :nonce || ':' || workflow_uuid
+ORDER BY +seq"""
 
 _READ_OWN = """
 SELECT workflow_uuid FROM {schema}workflow_status
@@ -95,7 +107,7 @@ def claim_orphans(
             if not ids:
                 return []
             transaction.write(_CLAIM, {**own, "executor_id": executor_id, "ids": ids})
-        return [ClaimedWorkflow(*row) for row in transaction.rows(_READ_CLAIMED, {"ids": ids})]
+        return [ClaimedWorkflow(*row) for row in transaction.rows(_READ_CLAIMED, {"ids": ids, "nonce": nonce})]
 
     return database.run("claim_orphans", claim)
 

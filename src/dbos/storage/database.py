@@ -96,6 +96,8 @@ class Database(abc.ABC):
         """What the writers of this process queue up at, where the database lets only one write at a time."""
         self._shared_lock: threading.RLock | None = threading.RLock() if _has_one_connection(engine) else None
         self._shared: PoolProxiedConnection | None = None
+        # Of a pool of one, somebody may be waiting for it.
+        self._keeps_spare = owns_engine and self.pool_size > 1
         self._spare: list[PoolProxiedConnection] = []
         """A connection of our own that the next transaction uses: the pool's way in and out costs a tenth of it."""
 
@@ -109,6 +111,10 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction may succeed later."""
+
+    @abc.abstractmethod
+    def is_lost(self, connection: PoolProxiedConnection) -> bool:
+        """Whether the connection to the server is gone."""
 
     @abc.abstractmethod
     def compile(self, statement: str) -> str:
@@ -181,8 +187,8 @@ class Database(abc.ABC):
                 if scope == "read" or (scope == "statement" and gate is None):
                     yield Transaction(self, cursor)
                 else:
-                    self.begin(cursor)
                     try:
+                        self.begin(cursor)
                         yield Transaction(self, cursor)
                         if gate is not None:
                             gate(operation, "before_commit")
@@ -210,10 +216,8 @@ class Database(abc.ABC):
         if self._shared is not None:
             self._shared.close()
             self._shared = None
-        while self._spare:
-            self._spare.pop().close()
         if self._owns_engine:
-            self.engine.dispose()
+            self._drop_idle_connections()
 
     @contextlib.contextmanager
     def _connection(self) -> Generator[PoolProxiedConnection, None, None]:
@@ -234,14 +238,22 @@ class Database(abc.ABC):
             if give_back is not None:
                 give_back()
         except BaseException as error:
+            if self._owns_engine and self.is_lost(connection):
+                # The server went away: the pool's other connections are as dead, and each would cost a failed try.
+                self._drop_idle_connections()
             # After a failed transaction or an interruption nobody knows what state the connection is in.
             connection.invalidate(error if isinstance(error, Exception) else None)
             connection.close()
             raise
-        if self._owns_engine and not self._spare:
+        if self._keeps_spare and not self._spare:
             self._spare.append(connection)
         else:
             connection.close()
+
+    def _drop_idle_connections(self) -> None:
+        while self._spare:
+            self._spare.pop().close()
+        self.engine.dispose()
 
     def _check_out(self) -> tuple[PoolProxiedConnection, Callable[[], None] | None]:
         try:

@@ -9,8 +9,9 @@ One thread at a time leads: it takes everything that is pending, commits it in o
 looks again. While it commits, the next batch gathers, so the more writers there are, the more each commit carries, and
 a lone writer never waits for company. A thread that finds the journal idle leads for its own ticket, without any
 hand-off. Event loops must not block, so a thread of the journal's own leads for them, and watches over what is held.
-A start of a workflow depends on nothing that is pending, so where the database lets several transactions commit at
-once, a thread that finds the journal led commits its start by itself.
+The main thread leads for nobody but itself: Ctrl-C may interrupt it anywhere, and then it puts its ticket back. A start
+of a workflow depends on nothing that is pending, so where the database lets several transactions commit at once, a
+thread that finds the journal led commits its start by itself.
 
 A run's writes stay in order and are never torn apart: a batch that fails for good is retried run by run, and a run
 whose write is refused for good fails all its later ones with the same error. A batch that fails for now (connection
@@ -169,7 +170,8 @@ class Journal:
         """What the leader is committing."""
         self._held: dict[RunLog, float] = {}
         """Since when each run holds something back; oldest first."""
-        self._is_led = False
+        self._leader: int | None = None
+        """The identifier of the thread that leads."""
         self._beside = threading.Semaphore(store.parallel_commits)
         self._closing = threading.Event()
         self._bell = Bell()
@@ -188,7 +190,8 @@ class Journal:
                 self._held[log] = self._clock.monotonic()
             must_wake, self._writer_looks = not self._writer_looks, True
         if must_wake:
-            self.kick()
+            # Also while somebody leads, who looks at what is pending only.
+            self._ring()
 
     def submit(
         self,
@@ -243,6 +246,9 @@ class Journal:
             waiting = [*self._taken, *self._pending]
         for ticket in waiting:
             self.wait(ticket)
+        for _ in range(self._store.parallel_commits):
+            # Whoever commits beside the leader gives its place back when it is done.
+            self._beside.acquire()
         self._bell.ring()
         if self._writer is not None and self._writer is not threading.current_thread():
             self._writer.join()
@@ -250,69 +256,85 @@ class Journal:
     # -- waiting and leading
 
     def wait(self, ticket: AnyTicket) -> None:
-        """Block this thread until the ticket is settled, leading whenever nobody else does."""
+        """Block this thread until the ticket is settled, leading whenever nobody else does.
+
+        The main thread leads for its own ticket only: Ctrl-C may interrupt it between any two instructions.
+        """
+        sleeper: threading.Lock | None = None
+        leads_for_all = threading.current_thread() is not threading.main_thread()
         try:
             while not ticket.is_done:
                 with self._lock:
-                    leads = not self._is_led and not ticket.is_done
-                    if leads:
-                        self._is_led = True
-                if leads:
+                    if self._leader is None and (leads_for_all or self._pending == [ticket]):
+                        self._leader = threading.get_ident()
+                if self._leader == threading.get_ident():
                     self._lead(ticket)
                     continue
-                # Whoever leads now looks at what is pending before it leaves, and wakes a successor.
+                # Whoever leads looks at what is pending before it leaves, and wakes a successor.
                 sleeper = ticket.sleeper()
                 if sleeper is not None:
+                    if not leads_for_all:
+                        self.kick()
                     sleeper.acquire()
         except BaseException:
-            # We may have been woken to lead.
+            # We may lead, or have been woken to lead.
+            self._step_down()
+            if sleeper is not None:
+                ticket.forget_sleeper(sleeper)
             self.kick()
             raise
 
     def commit_beside_leader(self, ticket: StartTicket) -> bool:
         """Commit the start in this thread while another one leads; returns whether that could be done."""
-        if not self._is_led or not self._beside.acquire(blocking=False):
+        if self._leader is None or not self._beside.acquire(blocking=False):
             return False
         try:
             with self._lock:
                 if ticket not in self._pending:
                     return False
                 self._pending.remove(ticket)
-            try:
-                self._commit([ticket])
-            except BaseException:
-                with self._lock:
-                    self._pending.append(ticket)
-                self.kick()
-                raise
+            self._commit([ticket])
             return True
+        except BaseException:
+            with self._lock:
+                if not ticket.is_done and ticket not in self._pending:
+                    self._pending.append(ticket)
+            self.kick()
+            raise
         finally:
             self._beside.release()
 
     def kick(self) -> None:
-        """Have the writer thread commit what is pending, unless somebody is about to."""
+        """Have the writer thread commit what is pending, unless somebody leads, who will."""
+        if self._leader is None:
+            self._ring()
+
+    def _ring(self) -> None:
         if self._writer is None:
             with self._lock:
                 if self._writer is None:
                     self._writer = threading.Thread(target=self._write, name="dbos-journal", daemon=True)
                     self._writer.start()
-        if not self._is_led:
-            self._bell.ring()
+        self._bell.ring()
 
     def _write(self) -> None:
         looks_in_vain = 0
         while True:
             with self._lock:
                 self._submit_overdue()
-                leads = bool(self._pending) and not self._is_led
+                leads = bool(self._pending) and self._leader is None
                 if leads:
-                    self._is_led = True
+                    self._leader = threading.get_ident()
                 elif self._closing.is_set() and not self._pending:
                     return
                 looks_in_vain = 0 if self._held else looks_in_vain + 1
                 self._writer_looks = looks_in_vain < _LOOKS_IN_VAIN
             if leads:
-                self._lead(None)
+                try:
+                    self._lead(None)
+                except BaseException:
+                    # Event loops have no other thread to commit for them.
+                    _logger.exception("The journal's thread was interrupted; it goes on")
             elif self._writer_looks:
                 self._bell.wait(self._hold_back_s)
             else:
@@ -325,46 +347,56 @@ class Journal:
         try:
             while True:
                 with self._lock:
-                    self._taken = self._take()
+                    self._take()
                     if not self._taken:
-                        self._is_led = False
+                        self._leader = None
                         return
                 self._commit(self._taken)
                 if mine is not None and mine.is_done:
                     self._hand_over()
                     return
         except BaseException:
-            with self._lock:
-                self._pending[:0] = [ticket for ticket in self._taken if not ticket.is_done]
-                self._taken = []
-                self._is_led = False
+            self._step_down()
             self.kick()
             raise
+
+    def _step_down(self) -> None:
+        """Lead no longer, if this thread does; what it took and did not settle is for the next leader."""
+        with self._lock:
+            if self._leader == threading.get_ident():
+                undone = [ticket for ticket in self._taken if not ticket.is_done and ticket not in self._pending]
+                self._pending = undone + self._pending
+                self._taken = []
+                self._leader = None
 
     def _hand_over(self) -> None:
         with self._lock:
             self._taken = []
-            self._is_led = False
+            self._leader = None
             waiting = list(self._pending)
         if waiting and not any(ticket.wake_sleeper() for ticket in waiting):
             self.kick()
 
-    def _take(self) -> list[AnyTicket]:
+    def _take(self) -> None:
         """Take what one batch may hold off the pending tickets. The lock is held."""
-        writes = chars = 0
-        for count, ticket in enumerate(self._pending):
+        writes = chars = count = 0
+        for ticket in self._pending:
             its_writes, its_chars = ticket.size
             writes, chars = writes + its_writes, chars + its_chars
             if count and (writes > MAX_BATCH_WRITES or chars > MAX_BATCH_CHARS):
-                taken, self._pending = self._pending[:count], self._pending[count:]
-                return taken
-        taken, self._pending = self._pending, []
-        return taken
+                break
+            count += 1
+        # In this order: an interruption in between doubles the tickets, which does no harm, and loses none.
+        self._taken = self._pending[:count]
+        self._pending = self._pending[count:]
 
     # -- committing
 
     def _commit(self, tickets: list[AnyTicket]) -> None:
         """Commit and settle the tickets. Only an interruption is raised."""
+        tickets = self._without_doomed(tickets)
+        if not tickets:
+            return None
         batch = _assemble(tickets)
         delay = _FIRST_RETRY_S
         waited, report_after = 0.0, _SILENT_RETRIES_S
@@ -391,6 +423,15 @@ class Journal:
                 return None
             else:
                 return _settle(tickets, batch, answer)
+
+    def _without_doomed(self, tickets: list[AnyTicket]) -> list[AnyTicket]:
+        """Reject the tickets of runs of which an earlier write was refused for good; returns the others."""
+        doomed: list[AnyTicket] = []
+        for ticket in tickets:
+            if isinstance(ticket, Ticket) and ticket.log.failure is not None:
+                doomed.append(ticket)
+                ticket.reject(ticket.log.failure)
+        return [ticket for ticket in tickets if ticket not in doomed] if doomed else tickets
 
     def _reject(self, tickets: list[AnyTicket], error: BaseException) -> None:
         for ticket in tickets:

@@ -44,11 +44,14 @@ def open_database(
         if url is None:
             raise DBOSInitializationError("Neither a database URL nor an engine is given.")
         engine = _make_engine(_parse(url), pool_size)
+    database: Database | None = None
     try:
         database = _open(engine, schema, owns_engine, gate)
         migrate(database)
     except BaseException as error:
-        if owns_engine:
+        if database is not None:
+            database.close()
+        elif owns_engine:
             engine.dispose()
         if isinstance(error, DBOSInitializationError) or not isinstance(error, Exception):
             raise

@@ -21,6 +21,9 @@ _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
 """Serialization failure, deadlock, lock not available, read-only (a server in the middle of a fail-over)."""
 
 
+_PROGRAM_LIMIT = "54"
+"""The class of errors about what is too large or too complex, also for the next try."""
+
 _SET_TIMEOUTS = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'"
 """A process that is stopped inside a transaction must not hold its locks for ever, nor others wait for them so long."""
 
@@ -44,10 +47,15 @@ class PostgresDatabase(Database):
         import psycopg
         from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-        if isinstance(error, psycopg.Error) and error.sqlstate in _TRANSIENT_STATES:
-            return True
+        state = error.sqlstate if isinstance(error, psycopg.Error) else None
+        if state is not None and (state in _TRANSIENT_STATES or state.startswith(_PROGRAM_LIMIT)):
+            return state in _TRANSIENT_STATES
         # The driver reports a lost connection in both of these ways, and what the server lacks for now in the first.
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeoutError)
+
+    def is_lost(self, connection: PoolProxiedConnection) -> bool:
+        driver: Any = connection.driver_connection
+        return driver is None or bool(driver.closed)
 
     def compile(self, statement: str) -> str:
         statement = self.with_names(statement).replace("%", "%%")

@@ -7,6 +7,7 @@ settles hundreds of promises at once, so ``Promise.settle_all`` wakes each event
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import asyncio
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("dbos")
 
 
 class Promise(Generic[T]):
@@ -70,6 +73,12 @@ class Promise(Generic[T]):
             self._sleepers.pop().release()
             return True
 
+    def forget_sleeper(self, bell: threading.Lock) -> None:
+        """The thread that waited for this lock does so no longer."""
+        with self._lock:
+            if self._sleepers is not None and bell in self._sleepers:
+                self._sleepers.remove(bell)
+
     async def wait(self) -> T:
         """Wait on the running event loop, then return the value or raise the exception."""
         if not self.is_done:
@@ -83,8 +92,16 @@ class Promise(Generic[T]):
                     self._futures = [future]
                 else:
                     self._futures.append(future)
-            await future
+            try:
+                await future
+            finally:
+                self._forget_future(future)
         return self.result()
+
+    def _forget_future(self, future: asyncio.Future[None]) -> None:
+        with self._lock:
+            if self._futures is not None and future in self._futures:
+                self._futures.remove(future)
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when it is settled, in the thread that settles it, or at once. The callback must not raise."""
@@ -115,7 +132,10 @@ class Promise(Generic[T]):
                 callbacks.extend(promise._callbacks or ())
                 promise._sleepers = promise._futures = promise._callbacks = None
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except BaseException:
+                _logger.exception("What was to follow a promise failed")
         for bell in sleepers:
             bell.release()
         _wake_futures(futures)

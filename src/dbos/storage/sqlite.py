@@ -56,6 +56,9 @@ class SqliteDatabase(Database):
             message in str(error).lower() for message in _TRANSIENT_MESSAGES
         )
 
+    def is_lost(self, connection: PoolProxiedConnection) -> bool:
+        return False
+
     def compile(self, statement: str) -> str:
         return _ANY_OF.sub(r"IN (SELECT value FROM json_each(:\1))", self.with_names(statement))
 
