@@ -243,7 +243,7 @@ def test_a_child_starts_with_its_checkpoint(database: Database) -> None:
     marks = [checkpoint(number, None, child_workflow_id="any") for number in (1, 2, 3)]
     answer = commit_run(database, run("w", *marks, children=children))
     taken = existing("other-token", name="other")
-    assert answer.children == {"w-1": Started(), "taken": taken, "w-3": LeaseLost()}
+    assert answer.children == {1: Started(), 2: taken, 3: LeaseLost()}
     assert (owner(database, "w-1"), workflow(database, "w-3")) == (("child-token", "lease-1"), None)
 
 
@@ -254,7 +254,7 @@ def test_a_child_tried_again_is_acknowledged_and_started_once(database: Database
     commit_run(database, writes)
     commit_run(database, run("w-1", token="child-token", outcome=SUCCEEDED))
     more = run("w", checkpoint(1), checkpoint(2), children=(child(1, "w-1"), child(2, "w-2")))
-    assert commit_run(database, more).children == {"w-1": Started(), "w-2": Started()}
+    assert commit_run(database, more).children == {1: Started(), 2: Started()}
     assert (status(database, "w-1"), status(database, "w-2")) == ("SUCCESS", "PENDING")
 
 
@@ -266,6 +266,52 @@ def test_a_child_does_not_start_if_its_checkpoint_stood_already(database: Databa
     mine = run("w", checkpoint(1), checkpoint(2), token="token-2", children=(child(1, "w-1"), child(2, "w-2")))
     assert commit_run(database, mine).foreign == frozenset({1})
     assert (workflow(database, "w-1"), status(database, "w-2")) == (None, "PENDING")
+
+
+def test_a_child_that_a_dead_lease_does_not_let_start_is_not_recorded(database: Database) -> None:
+    """Or replay would take the record for a started child. Its siblings and the steps before it stand."""
+    commit_start(database, start("w"))
+    register_lease(database, lease("dead"))
+    bury_lease(database, lease("dead"))
+    marks = [checkpoint(number, None, child_workflow_id=f"w-{number}") for number in (1, 2, 3)]
+    children = (child(2, "w-2", lease_id="dead"), child(3, "w-3"))
+    assert commit_run(database, run("w", *marks, children=children)).children == {2: LeaseLost(), 3: Started()}
+    assert (step_ids(database, "w"), workflow(database, "w-2")) == ([1, 3], None)
+    again = run("w", marks[1], children=(child(2, "w-2"),))
+    assert commit_run(database, again).children == {2: Started()}
+    assert (step_ids(database, "w"), status(database, "w-2")) == ([1, 2, 3], "PENDING")
+
+
+def test_a_child_whose_id_belongs_to_another_function_is_not_recorded(database: Database) -> None:
+    """Replay must meet the conflict again; also when the answer was lost and the batch is tried again."""
+    commit(database, start("w"), start("taken", "other-token", name="other"))
+    writes = run("w", checkpoint(1), checkpoint(2, None, child_workflow_id="taken"), children=(child(2, "taken"),))
+    for _ in range(2):
+        assert commit_run(database, writes).children == {2: existing("other-token", name="other")}
+        assert step_ids(database, "w") == [1]
+
+
+def test_a_child_that_exists_is_told_so_again_when_tried_again(database: Database) -> None:
+    """The answer was lost: the record of the child stands, but not this run started it."""
+    commit(database, start("w"), start("shared", "other-token"))
+    commit_run(database, run("shared", token="other-token", outcome=SUCCEEDED))
+    mark = checkpoint(1, None, child_workflow_id="shared")
+    writes = run("w", mark, children=(child(1, "shared"),))
+    ended = existing("other-token", status="SUCCESS")
+    assert commit_run(database, writes).children == {1: ended}
+    assert commit_run(database, writes).children == {1: ended}
+    more = run("w", mark, checkpoint(2), children=(child(1, "shared"), child(2, "w-2")))
+    assert commit_run(database, more).children == {1: ended, 2: Started()}
+
+
+def test_of_two_starts_of_one_child_one_wins_and_the_other_is_told_whose_it_is(database: Database) -> None:
+    """Both are recorded; tried again, the answers are the same."""
+    commit_start(database, start("w"))
+    marks = [checkpoint(number, None, child_workflow_id="child") for number in (1, 2)]
+    writes = run("w", *marks, children=(child(1, "child", "token-a"), child(2, "child", "token-b")))
+    for _ in range(2):
+        assert commit_run(database, writes).children == {1: Started(), 2: existing("token-a")}
+        assert (step_ids(database, "w"), owner(database, "child")) == ([1, 2], ("token-a", "lease-1"))
 
 
 # -- outcomes
@@ -383,7 +429,7 @@ def test_a_batch_whose_answer_was_lost_can_be_committed_again(open_again: Opener
     answer = commit(failing, *batch)
     assert answer.starts == [Started()]
     assert (answer.runs[0].token, answer.runs[0].status) == ("token-1", "SUCCESS")
-    assert (answer.runs[0].foreign, answer.runs[0].children) == (frozenset(), {"w-1": Started()})
+    assert (answer.runs[0].foreign, answer.runs[0].children) == (frozenset(), {1: Started()})
     assert len(sql(database, "SELECT 1 FROM {schema}workflow_status")) == 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,14 @@ def journal(store: ScriptedStore, clock: ManualClock) -> Iterator[Journal]:
     yield journal
     store.go()
     journal.close()
+
+
+@pytest.fixture
+def threads(store: ScriptedStore) -> Iterator[ThreadPoolExecutor]:
+    """Threads beside the test's; whatever stands still is let go before they are awaited."""
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+        store.go()
 
 
 def log(workflow_id: str = "w") -> RunLog:
@@ -216,6 +225,29 @@ def test_the_timer_wakes_up_again_after_a_pause(journal: Journal, store: Scripte
         wait_until(lambda: not journal._writer_looks, "the writer's thread sleeps")
 
 
+def test_what_is_held_while_somebody_commits_is_flushed_in_time(
+    journal: Journal, store: ScriptedStore, clock: ManualClock, threads: ThreadPoolExecutor
+) -> None:
+    """Whoever commits looks at what is pending only; the writer's thread sleeps, and must be woken all the same."""
+    journal.hold(log("before"), checkpoint(1))
+    clock.advance(HOLD_BACK_S)
+    store.wait_for_batches(1)
+    wait_until(lambda: not journal._writer_looks, "the writer's thread sleeps")
+    store.stop_at_next_commit()
+    committing = threads.submit(journal.start(start("new")).block)
+    store.wait_until_stopped()
+    journal.hold(log("held"), checkpoint(1))
+    store.go()
+    assert committing.result(WAIT_S) == Started()
+    clock.advance(HOLD_BACK_S)
+    store.wait_for_batches(3)
+    assert store.checkpoints("held") == [1]
+    journal.hold(log("later"), checkpoint(1))
+    clock.advance(HOLD_BACK_S)
+    store.wait_for_batches(4)
+    assert store.checkpoints("later") == [1]
+
+
 def test_a_barrier_has_something_to_wait_for_until_all_is_durable(journal: Journal, store: ScriptedStore) -> None:
     one = log()
     assert journal.barrier(one) is None, "nothing was recorded yet"
@@ -312,6 +344,24 @@ def test_a_final_failure_is_that_of_the_guilty_run_alone(journal: Journal, store
     assert journal.submit(fresh, outcome=FAILED).block() == answer("guilty"), "a new log of the run begins anew"
 
 
+def test_an_outcome_is_refused_whose_checkpoint_is_refused_meanwhile(journal: Journal, store: ScriptedStore) -> None:
+    """It was submitted before the refusal, and would be committed after it."""
+    one = log()
+    store.refuses = lambda batch: bool(checkpoints_of(batch, "w"))
+    journal.hold(one, checkpoint(1))
+    store.stop_at_next_commit()
+    assert journal.barrier(one) is not None
+    journal.kick()
+    store.wait_until_stopped()
+    outcome = journal.submit(one, outcome=SUCCEEDED)
+    innocent = journal.submit(log("innocent"), outcome=SUCCEEDED)
+    store.go()
+    assert innocent.block() == answer("innocent")
+    with pytest.raises(ValueError, match="for good"):
+        outcome.block()
+    assert store.outcomes("w") == []
+
+
 def test_a_start_that_is_refused_hinders_no_other(journal: Journal, store: ScriptedStore) -> None:
     store.refuses = lambda batch: any(one.workflow_id == "bad" for one in batch.starts)
     tickets = [journal.start(start(workflow_id)) for workflow_id in ("w1", "bad", "w2")]
@@ -337,6 +387,31 @@ def test_an_interrupted_leader_strands_nobody(journal: Journal, store: ScriptedS
         assert [future.result(WAIT_S) for future in waiting] == [answer("early"), answer("late")]
     assert mine.block() == answer("mine")
     assert (store.outcomes("mine"), store.outcomes("late")) == (["SUCCESS"], ["SUCCESS"])
+
+
+def test_an_interrupted_follower_does_not_swallow_the_wake_up_of_another(
+    journal: Journal, store: ScriptedStore, threads: ThreadPoolExecutor
+) -> None:
+    """Ctrl-C while it waits for the commit of another thread: it will not lead next, somebody else must."""
+    store.stop_at_next_commit()
+    leading = threads.submit(journal.start(start("leader")).block)
+    store.wait_until_stopped()
+    mine, other = journal.start(start("mine")), journal.start(start("other"))
+
+    def interrupt() -> None:
+        wait_until(lambda: mine._sleepers, "the main thread waits")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+
+    interrupting = threads.submit(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mine.block()
+    interrupting.result(WAIT_S)
+    waiting = threads.submit(other.block)
+    wait_until(lambda: other._sleepers, "the other thread waits")
+    store.go()
+    assert leading.result(WAIT_S) == waiting.result(WAIT_S) == Started()
+    wait_until(lambda: mine.is_done, "the interrupted one's start is committed as well")
+    assert sorted(store.started()) == ["leader", "mine", "other"]
 
 
 def test_an_interrupted_lone_writer_finds_its_write_done(journal: Journal, store: ScriptedStore) -> None:

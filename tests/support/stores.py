@@ -50,7 +50,7 @@ class ScriptedStore:
             self.batches.append(batch)
             self._changed.notify_all()
         runs = [
-            RunAnswer(run.token, "PENDING", self.foreign, {c.start.workflow_id: Started() for c in run.children})
+            RunAnswer(run.token, "PENDING", self.foreign, {c.function_id: Started() for c in run.children})
             for run in batch.runs
         ]
         return BatchAnswer([Started()] * len(batch.starts), runs)
