@@ -82,7 +82,8 @@ def test_a_take_over_never_overtakes_a_write_in_flight(open_again: Opener, threa
     assert bury_lease(successor, lease("lease-1"))
     zombie = open_again(gate=gate)
 
-    writing = threads.submit(commit, zombie, run("w", checkpoint(1), children=(child(1, "w-1"),)))
+    children = (child(1, "w-1", lease_id="lease-2"),)
+    writing = threads.submit(commit, zombie, run("w", checkpoint(1), children=children))
     gate.wait_until_reached()
     if successor.locks_rows:
         assert [claim.workflow_id for claim in take_over(successor)] == ["idle"], "the locked row is left for later"

@@ -66,8 +66,9 @@ class OutcomeWatch:
             watch.longest_interval_s = min(watch.longest_interval_s, longest)
             watch.next_look = min(watch.next_look, self._clock.monotonic() + longest)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look_on, name="dbos-outcomes", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._look_on, name="dbos-outcomes", daemon=True)
+                thread.start()
+                self._thread = thread
         self._bell.ring()
         return watch.ended
 

@@ -310,12 +310,20 @@ class Journal:
             self._ring()
 
     def _ring(self) -> None:
-        if self._writer is None:
-            with self._lock:
-                if self._writer is None:
-                    self._writer = threading.Thread(target=self._write, name="dbos-journal", daemon=True)
-                    self._writer.start()
         self._bell.ring()
+        if self._writer is not None:
+            return
+        with self._lock:
+            if self._writer is not None:
+                return
+            writer = threading.Thread(target=self._write, name="dbos-journal", daemon=True)
+            try:
+                writer.start()
+            except RuntimeError as error:
+                self._writer_looks = False
+                _logger.error("The journal's thread cannot be started, trying again with the next write: %s", error)
+            else:
+                self._writer = writer
 
     def _write(self) -> None:
         looks_in_vain = 0
