@@ -12,12 +12,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSException
+from dbos.runtime.children import call_child, child_id
 from dbos.runtime.context import CONTEXT, Context
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
 from dbos.runtime.registry import REGISTRY, TEMPORARY_PREFIX, WorkflowFunction
 from dbos.runtime.run import Run
+from dbos.runtime.starting import Call, call_workflow
 from dbos.runtime.steps import StepRules, run_step
-from dbos.runtime.workflows import Call, call_child, call_workflow, child_id
 
 P = ParamSpec("P")
 R = TypeVar("R")

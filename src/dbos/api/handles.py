@@ -9,8 +9,9 @@ from dbos.api.instance import get_executor, recording_run, refuse_on_loop
 from dbos.api.reads import status_core
 from dbos.api.status import WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
+from dbos.runtime.children import await_child
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
-from dbos.runtime.workflows import await_child, wait_for_end
+from dbos.runtime.endings import wait_for_end
 from dbos.storage.promise import Promise
 
 R = TypeVar("R")

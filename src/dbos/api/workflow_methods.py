@@ -20,10 +20,11 @@ from dbos.api.reads import status_core
 from dbos.api.scopes import take_next_id
 from dbos.api.status import WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
+from dbos.runtime.children import run_child_when_durable, start_child
 from dbos.runtime.context import CONTEXT
 from dbos.runtime.drivers import Core, Ending, Returned, drive, drive_async
+from dbos.runtime.starting import Call, Launched, start_in_background
 from dbos.runtime.steps import StepRules, run_step
-from dbos.runtime.workflows import Call, Launched, run_child_when_durable, start_child, start_in_background
 
 P = ParamSpec("P")
 R = TypeVar("R")

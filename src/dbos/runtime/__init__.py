@@ -5,6 +5,7 @@ of the journal, a promise, user code, a database read, a pause). Two drivers run
 by awaiting on its event loop.
 
 A *run* is one claimed execution of a workflow in this process (``run``). Steps are checkpointed through its log
-(``steps``); its start and its end are in ``workflows``; ``recovery`` takes up what crashed executors left behind;
-``leases`` keeps this executor's lease. ``executor`` ties them together for one launch.
+(``steps``). Its life: ``starting``, ``running``, ``endings``; a workflow's ``children`` have theirs. ``recovery`` takes
+up what crashed executors left behind, ``leases`` keeps this executor's lease, ``outcomes`` waits for workflows that run
+elsewhere. ``executor`` ties them together for one launch.
 """

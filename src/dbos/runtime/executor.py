@@ -15,14 +15,15 @@ from typing import Any
 
 from dbos.model.clock import Clock
 from dbos.model.values import Lease, RecordedOutcome, RecordedStep
+from dbos.runtime.endings import ending_of, shut_down_error
 from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S, LeaseKeeper
 from dbos.runtime.outcomes import OutcomeWatch
 from dbos.runtime.processes import this_process
 from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import Registry, WorkflowFunction
 from dbos.runtime.run import Run
+from dbos.runtime.running import abandon, run_as_task, run_in_background
 from dbos.runtime.threads import BackgroundLoop, ElasticThreads
-from dbos.runtime.workflows import abandon, ending_of, run_as_task, run_in_background, shut_down_error
 from dbos.serialization.codec import Codec
 from dbos.storage.batches import batch_store
 from dbos.storage.claims import read_checkpoints, read_claims, release

@@ -11,9 +11,10 @@ from dbos.error import DBOSException, DBOSSerializationError, MaxRecoveryAttempt
 from dbos.model.status import MAX_RECOVERY_ATTEMPTS_EXCEEDED
 from dbos.model.values import ClaimedWorkflow, Outcome, RecordedStep
 from dbos.runtime.drivers import Core, Ending, Raised, Returned, drive
+from dbos.runtime.endings import ending_of
 from dbos.runtime.registry import WorkflowFunction
 from dbos.runtime.run import Run
-from dbos.runtime.workflows import ending_of, record_outcome
+from dbos.runtime.running import record_outcome
 from dbos.storage.claims import claim_orphans, has_orphans, read_checkpoints
 from dbos.storage.errors import JournalClosed
 

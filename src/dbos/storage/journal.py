@@ -172,7 +172,8 @@ class Journal:
         """Since when each run holds something back; oldest first."""
         self._leader: int | None = None
         """The identifier of the thread that leads."""
-        self._beside = threading.Semaphore(store.parallel_commits)
+        self._beside: dict[int, StartTicket] = {}
+        """What threads commit beside the leader, by their identifiers."""
         self._closing = threading.Event()
         self._bell = Bell()
         self._writer: threading.Thread | None = None
@@ -244,11 +245,13 @@ class Journal:
                 self._submit(log, (), None)
             self._closing.set()
             waiting = [*self._taken, *self._pending]
+            beside = list(self._beside.values())
         for ticket in waiting:
             self.wait(ticket)
-        for _ in range(self._store.parallel_commits):
-            # Whoever commits beside the leader gives its place back when it is done.
-            self._beside.acquire()
+        for ticket in beside:
+            settled = ticket.sleeper()
+            if settled is not None:
+                settled.acquire()
         self._bell.ring()
         if self._writer is not None and self._writer is not threading.current_thread():
             self._writer.join()
@@ -286,12 +289,13 @@ class Journal:
 
     def commit_beside_leader(self, ticket: StartTicket) -> bool:
         """Commit the start in this thread while another one leads; returns whether that could be done."""
-        if self._leader is None or not self._beside.acquire(blocking=False):
-            return False
+        me = threading.get_ident()
         try:
             with self._lock:
-                if ticket not in self._pending:
+                has_room = self._leader is not None and len(self._beside) < self._store.parallel_commits
+                if not has_room or ticket not in self._pending:
                     return False
+                self._beside[me] = ticket
                 self._pending.remove(ticket)
             self._commit([ticket])
             return True
@@ -302,7 +306,8 @@ class Journal:
             self.kick()
             raise
         finally:
-            self._beside.release()
+            with self._lock:
+                self._beside.pop(me, None)
 
     def kick(self) -> None:
         """Have the writer thread commit what is pending, unless somebody leads, who will."""

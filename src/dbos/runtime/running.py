@@ -1,0 +1,159 @@
+"""Running a workflow: its function is called until it ends, and how it ended is recorded, or it is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSException, DBOSWorkflowCancelledError
+from dbos.model.status import ERROR, SUCCESS
+from dbos.model.values import Outcome
+from dbos.runtime.context import Context
+from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned, UserCode, drive, drive_async
+from dbos.runtime.endings import follow, shut_down_error, wait_for_end
+from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused, encode_ending
+from dbos.storage.errors import JournalClosed
+from dbos.storage.journal import RunLog
+
+_logger = logging.getLogger("dbos")
+
+
+class RunHere:
+    """Run the workflow: in this thread, or as a task of its own on this event loop. The reply is how it ended."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def block(self) -> Ending[Any]:
+        return drive(_as_value(execute(self.run)))
+
+    async def wait(self) -> Ending[Any]:
+        # A task of its own, so that cancelling the one that awaits the workflow does not stop the workflow.
+        self.run.executor.spawn(self.run, asyncio.get_running_loop())
+        return await self.run.ended.wait()
+
+
+def execute(run: Run) -> Core[Ending[Any]]:
+    """Run the workflow's function to its end and record it; returns how the workflow ended, as it is recorded."""
+    executor = run.executor
+    try:
+        ending = yield from _run_to_outcome(run)
+    except JournalClosed:
+        executor.forget(run)
+        run.ended.reject(shut_down_error(run.workflow_id))
+        raise
+    except BaseException as interruption:
+        # Without an outcome (task cancelled, loop closed, Ctrl-C). If the process ends anyway, it does not start again.
+        abandon(run, at_once=not isinstance(interruption, KeyboardInterrupt | SystemExit))
+        raise
+    executor.forget(run)
+    run.ended.resolve(ending)
+    return ending
+
+
+def abandon(run: Run, *, at_once: bool) -> None:
+    """The run will not come to an end: give its workflow back; whoever waits for it waits for whoever takes it up."""
+    run.executor.forget(run)
+    run.executor.give_back(run, at_once=at_once)
+    follow(run.executor, run.workflow_id, run.ended)
+
+
+def run_in_background(run: Run) -> None:
+    """Run the workflow in this thread; whoever waits learns its end from ``run.ended``."""
+    try:
+        drive(_as_value(execute(run)))
+    except JournalClosed:
+        pass
+    except BaseException as error:
+        _logger.warning("Workflow %s was interrupted by %r", run.workflow_id, error)
+
+
+async def run_as_task(run: Run) -> None:
+    """Run the workflow as the current task; whoever waits learns its end from ``run.ended``."""
+    try:
+        await drive_async(_as_value(execute(run)))
+    except JournalClosed:
+        pass
+    except (KeyboardInterrupt, SystemExit):
+        _logger.warning("Workflow %s was interrupted", run.workflow_id)
+        if not run.executor.loop.is_running_here():
+            # As from any task of the user's loop, it ends the loop.
+            raise
+
+
+def _as_value(core: Core[Ending[Any]]) -> Core[Ending[Ending[Any]]]:
+    """Have the driver return how it ended instead of raising it."""
+    ending = yield from core
+    return Returned(ending)
+
+
+def _run_to_outcome(run: Run) -> Core[Ending[Any]]:
+    run.begin()
+    while True:
+        try:
+            ending: Ending[Any] = yield UserCode(Context(run), run.function.function, run.args, run.kwargs)
+            return (yield from record_outcome(run, ending))
+        except RunFenced:
+            return (yield from _adopt_outcome(run))
+        except RunOutdated:
+            _logger.warning("Workflow %s had steps recorded that this run did not know of; replaying", run.workflow_id)
+            recorded = yield Offload(
+                run.executor.threads.submit, lambda: run.executor.read_checkpoints(run.workflow_id)
+            )
+            run.begin(recorded)
+        except WriteRefused as refusal:
+            return (yield from _fail(run, refusal))
+        except DBOSWorkflowCancelledError:
+            return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
+
+
+def _adopt_outcome(run: Run) -> Core[Ending[Any]]:
+    """Another run owns the workflow: this one changes nothing any more, and ends as that one does."""
+    _logger.info("Workflow %s was taken over by another run; adopting its outcome", run.workflow_id)
+    run.executor.disown(run)
+    return (yield from wait_for_end(run.executor, run.workflow_id))
+
+
+def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
+    """Record the workflow's outcome together with the checkpoints that are still held back.
+
+    Returns:
+        The ending as it is recorded: a result that cannot be stored makes the workflow fail.
+
+    Raises:
+        RunStopped, DBOSWorkflowCancelledError: It was not recorded.
+    """
+    if run.unsettled_children or run.deferred is not None:
+        try:
+            yield from run.barrier()
+        except Exception as conflict:
+            ending = Raised(conflict)
+    ending, output, error, serialization = encode_ending(
+        run.executor.codec, ending, lambda: f"The result of workflow {run.function.name} ({run.workflow_id!r})"
+    )
+    outcome = Outcome(ERROR if output is None else SUCCESS, output, error, serialization)
+    ticket = run.executor.journal.submit(run.log, outcome=outcome)
+    try:
+        answer = yield ticket
+    except Exception as refusal:
+        raise WriteRefused(refusal) from refusal
+    run.accept(answer)
+    return ending
+
+
+def _fail(run: Run, refusal: WriteRefused) -> Core[Ending[Any]]:
+    """The database refuses something the run recorded, so what comes after it cannot be recorded either."""
+    _logger.error("Workflow %s fails, as the database refused to record it: %s", run.workflow_id, refusal)
+    run.log = RunLog(run.workflow_id, run.log.token)
+    error = DBOSException(f"What workflow {run.workflow_id!r} recorded was refused by the database: {refusal}")
+    try:
+        return (yield from record_outcome(run, Raised(error)))
+    except WriteRefused:
+        return Raised(error)
+    except RunFenced:
+        return (yield from _adopt_outcome(run))
+    except DBOSWorkflowCancelledError:
+        return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))

@@ -1,0 +1,157 @@
+"""Starting a workflow: its row is recorded, or the workflow that has the id already is joined."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dbos.error import DBOSConflictingWorkflowError
+from dbos.model.status import PENDING
+from dbos.model.values import AlreadyExists, LeaseLost, StartAnswer, Started, WorkflowStart
+from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned
+from dbos.runtime.endings import shut_down_error, wait_for_end
+from dbos.runtime.registry import WorkflowFunction
+from dbos.runtime.run import Run
+from dbos.runtime.running import RunHere
+from dbos.serialization.codec import Codec, Encoded
+from dbos.storage.errors import JournalClosed
+from dbos.storage.promise import Promise
+
+if TYPE_CHECKING:
+    from dbos.runtime.executor import Executor
+
+_logger = logging.getLogger("dbos")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a workflow function."""
+
+    function: WorkflowFunction
+    workflow_id: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A workflow that was asked for: ``run`` if this call began it and has to run it, and where its end will show."""
+
+    workflow_id: str
+    run: Run | None
+    ended: Promise[Ending[Any]] | None
+
+
+def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
+    """Record a new workflow, or find the one that has the id already.
+
+    Raises:
+        DBOSConflictingWorkflowError: The id belongs to a workflow of another function.
+        DBOSSerializationError: The arguments cannot be stored.
+    """
+    inputs = encode_inputs(executor.codec, call)
+    while True:
+        run = executor.new_run(call.function, call.workflow_id, call.args, call.kwargs)
+        ticket = executor.journal.start(start_row(executor, run, inputs))
+        try:
+            answer: StartAnswer = yield ticket
+        except BaseException:
+            # Nobody waits any more, but the row may become durable: then it runs in the background.
+            ticket.then(partial(_run_if_started, run, ticket))
+            raise
+        if isinstance(answer, LeaseLost):
+            executor.forget(run)
+            yield Offload(executor.threads.submit, partial(executor.replace_lease, run.lease_id))
+            continue
+        if isinstance(answer, Started):
+            executor.know(run)
+            return Launched(call.workflow_id, run, run.ended)
+        executor.forget(run)
+        refuse_other_function(call, answer)
+        _warn_of_other_version(executor, call, answer)
+        return join(executor, call.workflow_id, answer)
+
+
+def start_in_background(
+    executor: Executor, call: Call, loop: asyncio.AbstractEventLoop | None
+) -> Core[Ending[Launched]]:
+    """Start the workflow, if its id is new, and have it run: on the loop, if it is a coroutine."""
+    try:
+        launched = yield from start(executor, call)
+    except JournalClosed:
+        return Raised(shut_down_error(call.workflow_id))
+    if launched.run is not None:
+        executor.spawn(launched.run, loop)
+    return Returned(launched)
+
+
+def call_workflow(executor: Executor, call: Call) -> Core[Ending[Any]]:
+    """Start the workflow, run it here, and return how it ended; or wait for the one that has the id already."""
+    try:
+        launched = yield from start(executor, call)
+        if launched.run is not None:
+            ending: Ending[Any] = yield RunHere(launched.run)
+            return ending
+        return (yield from wait_for_end(executor, launched.workflow_id, launched.ended))
+    except JournalClosed:
+        return Raised(shut_down_error(call.workflow_id))
+
+
+def _run_if_started(run: Run, ticket: Promise[StartAnswer]) -> None:
+    try:
+        is_started = isinstance(ticket.result(), Started)
+    except BaseException:
+        is_started = False
+    if is_started:
+        run.executor.know(run)
+        run.executor.spawn(run)
+    else:
+        run.executor.forget(run)
+
+
+def join(executor: Executor, workflow_id: str, existing: AlreadyExists) -> Launched:
+    """The workflow runs or ran already, here or elsewhere."""
+    known = executor.find_token(existing.token)
+    return Launched(workflow_id, None, None if known is None else known.ended)
+
+
+def refuse_other_function(call: Call, existing: AlreadyExists) -> None:
+    """Raise ``DBOSConflictingWorkflowError`` if the id belongs to a workflow of another function."""
+    if existing.name != call.function.name:
+        raise DBOSConflictingWorkflowError(call.workflow_id, existing.name, call.function.name)
+
+
+def _warn_of_other_version(executor: Executor, call: Call, existing: AlreadyExists) -> None:
+    if existing.status == PENDING and existing.application_version != executor.application_version:
+        _logger.warning(
+            "Workflow %s was started by application version %s and is not recovered by this one, %s; it ends when an "
+            "executor of its version runs. Configure application_version to keep a version over changes of the code.",
+            *(call.workflow_id, existing.application_version, executor.application_version),
+        )
+
+
+def encode_inputs(codec: Codec, call: Call) -> Encoded:
+    """The call's arguments as they are stored."""
+    value = {"args": call.args, "kwargs": dict(call.kwargs)}
+    return codec.encode(value, lambda: f"The arguments of workflow {call.function.name} ({call.workflow_id!r})")
+
+
+def start_row(executor: Executor, run: Run, inputs: Encoded, parent_id: str | None = None) -> WorkflowStart:
+    """The row of the workflow that the run begins with."""
+    return WorkflowStart(
+        workflow_id=run.workflow_id,
+        name=run.function.name,
+        status=PENDING,
+        inputs=inputs.text,
+        serialization=inputs.format,
+        token=run.log.token,
+        lease_id=run.lease_id,
+        executor_id=executor.executor_id,
+        application_version=executor.application_version,
+        application_id=executor.application_id,
+        parent_workflow_id=parent_id,
+    )
