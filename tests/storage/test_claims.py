@@ -13,6 +13,7 @@ from dbos.model.values import ClaimedWorkflow, RecordedStep
 from dbos.storage.claims import claim_orphans, count_claims, read_checkpoints, read_claims, release
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, register_lease
+from dbos.storage.opening import open_database
 from tests.storage.conftest import Opener
 from tests.support.gates import FailingGate
 from tests.support.storage import (
@@ -27,9 +28,11 @@ from tests.support.storage import (
     run,
     set_owner,
     set_status,
+    sql,
     start,
     workflow,
 )
+from tests.support.waiting import wait_until
 
 
 def claim(database: Database, nonce: str = "nonce", **others: Any) -> list[ClaimedWorkflow]:
@@ -178,6 +181,34 @@ def test_claimers_at_the_same_moment_share_the_workflows(
 
     shares = list(threads.map(claim_all, range(4)))
     assert sorted(chain.from_iterable(shares)) == sorted(f"w{n}" for n in range(100))
+
+
+def test_a_claimer_that_looked_too_early_does_not_take_what_another_claimed(
+    postgres_url: str, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres: its search began before the other's lease was there, and comes to the row when that has claimed it."""
+    early, other, gate = (open_database(url=postgres_url) for _ in range(3))
+    register_lease(early, lease())
+    commit_start(early, start("w", lease_id=None))
+    compiled = early.compile
+
+    def compile_slowly(statement: str) -> str:
+        if "SKIP LOCKED" in statement:
+            statement = statement.replace("WHERE", "CROSS JOIN (SELECT pg_advisory_xact_lock(1)) AS gate WHERE", 1)
+        return compiled(statement)
+
+    monkeypatch.setattr(early, "compile", compile_slowly)
+    with gate.transaction("test") as transaction:
+        transaction.rows("SELECT pg_advisory_xact_lock(1)")
+        claiming = threads.submit(claim, early, "nonce-early")
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: sql(other, waiting), "the search is under way", 10.0)
+        register_lease(other, lease("lease-2"))
+        assert ids(claim(other, "nonce-other", lease_id="lease-2")) == ["w"]
+    assert claiming.result(30) == []
+    assert owner(other, "w") == ("nonce-other:w", "lease-2")
+    for database in (early, other, gate):
+        database.close()
 
 
 def test_a_release_gives_up_the_claim_and_nothing_else(database: Database) -> None:
