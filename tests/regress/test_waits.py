@@ -20,23 +20,20 @@ async def _give_up(*waits: object) -> None:
 
 def test_a_wait_for_a_running_workflow_that_is_given_up_leaves_nothing_in_its_promise(launch_sqlite: Launcher) -> None:
     executor = launch_sqlite()
-    finished: list[bool] = []
+    finish = asyncio.Event()
 
     @DBOS.workflow()
     async def work() -> str:
-        await asyncio.sleep(0.05)
         await finish.wait()
         return "result"
 
     async def main() -> None:
-        global finish
-        finish = asyncio.Event()
         handle = await DBOS.start_workflow_async(work)
         run = executor.find_run(handle.workflow_id)
         assert run is not None
         await _give_up(*(handle.get_result() for _ in range(20)))
         assert not run.ended._futures
-        finished.append(True)
+        finish.set()
         assert await handle.get_result() == "result"
 
     asyncio.run(main())
