@@ -408,6 +408,8 @@ def test_an_interrupted_follower_does_not_swallow_the_wake_up_of_another(
     interrupting.result(WAIT_S)
     waiting = threads.submit(other.block)
     wait_until(lambda: other._sleepers, "the other thread waits")
+    threading.Event().wait(SHORT_S)
+    wait_until(lambda: not journal._writer_looks, "the writer's thread, if it was called, sleeps again")
     store.go()
     assert leading.result(WAIT_S) == waiting.result(WAIT_S) == Started()
     wait_until(lambda: mine.is_done, "the interrupted one's start is committed as well")
