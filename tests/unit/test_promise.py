@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dbos.storage.promise import Bell, Promise
+from dbos.storage.promise import Bell, Promise, new_sleeper
+from tests.support.apps import eventually
 
 WAIT_S = 30.0
 
@@ -109,14 +110,14 @@ def test_a_waiting_thread_can_be_woken_before_it_is_settled() -> None:
     """To lead the journal, for instance."""
     promise: Promise[int] = Promise()
     assert not promise.wake_sleeper(), "nobody waits"
-    sleeper = promise.sleeper()
-    assert sleeper is not None
-    assert not sleeper.acquire(blocking=False)
-    assert promise.wake_sleeper()
-    assert sleeper.acquire(blocking=False)
+    with ThreadPoolExecutor(1) as threads:
+        sleeper = new_sleeper()
+        sleeping = threads.submit(promise.sleep_on, sleeper)
+        eventually(promise.wake_sleeper, "the thread sleeps")
+        sleeping.result(10)
     assert not promise.wake_sleeper(), "it was woken already"
     promise.resolve(7)
-    assert promise.sleeper() is None
+    promise.sleep_on(sleeper)  # returns at once, as it is settled
 
 
 async def test_a_cancelled_waiter_does_not_hinder_the_others() -> None:

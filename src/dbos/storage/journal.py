@@ -42,7 +42,7 @@ from dbos.model.values import (
     WorkflowStart,
 )
 from dbos.storage.errors import JournalClosed, TransientStorageError
-from dbos.storage.promise import Bell, Promise
+from dbos.storage.promise import Bell, Promise, new_sleeper
 
 _logger = logging.getLogger("dbos")
 
@@ -249,9 +249,7 @@ class Journal:
         for ticket in waiting:
             self.wait(ticket)
         for ticket in beside:
-            settled = ticket.sleeper()
-            if settled is not None:
-                settled.acquire()
+            ticket.sleep_on(new_sleeper())
         self._bell.ring()
         if self._writer is not None and self._writer is not threading.current_thread():
             self._writer.join()
@@ -263,27 +261,25 @@ class Journal:
 
         The main thread leads for its own ticket only: Ctrl-C may interrupt it between any two instructions.
         """
-        sleeper: threading.Lock | None = None
+        sleeper = new_sleeper()
         leads_for_all = threading.current_thread() is not threading.main_thread()
         try:
             while not ticket.is_done:
                 with self._lock:
-                    if self._leader is None and (leads_for_all or self._pending == [ticket]):
+                    may_lead = leads_for_all or (self._pending == [ticket] and not ticket.has_followers)
+                    if self._leader is None and may_lead:
                         self._leader = threading.get_ident()
                 if self._leader == threading.get_ident():
                     self._lead(ticket)
                     continue
                 # Whoever leads looks at what is pending before it leaves, and wakes a successor.
-                sleeper = ticket.sleeper()
-                if sleeper is not None:
-                    if not leads_for_all:
-                        self.kick()
-                    sleeper.acquire()
+                if not leads_for_all:
+                    self.kick()
+                ticket.sleep_on(sleeper)
         except BaseException:
             # We may lead, or have been woken to lead.
             self._step_down()
-            if sleeper is not None:
-                ticket.forget_sleeper(sleeper)
+            ticket.forget_sleeper(sleeper)
             self.kick()
             raise
 
@@ -293,7 +289,7 @@ class Journal:
         try:
             with self._lock:
                 has_room = self._leader is not None and len(self._beside) < self._store.parallel_commits
-                if not has_room or ticket not in self._pending:
+                if not has_room or ticket not in self._pending or ticket.has_followers:
                     return False
                 self._beside[me] = ticket
                 self._pending.remove(ticket)
@@ -303,6 +299,7 @@ class Journal:
             with self._lock:
                 if not ticket.is_done and ticket not in self._pending:
                     self._pending.append(ticket)
+            Promise.wake_all([ticket])
             self.kick()
             raise
         finally:
@@ -319,16 +316,18 @@ class Journal:
         if self._writer is not None:
             return
         with self._lock:
-            if self._writer is not None:
-                return
-            writer = threading.Thread(target=self._write, name="dbos-journal", daemon=True)
-            try:
-                writer.start()
-            except RuntimeError as error:
-                self._writer_looks = False
-                _logger.error("The journal's thread cannot be started, trying again with the next write: %s", error)
-            else:
-                self._writer = writer
+            if self._writer is None:
+                self._writer = self._start_writer()
+
+    def _start_writer(self) -> threading.Thread | None:
+        writer = threading.Thread(target=self._write, name="dbos-journal", daemon=True)
+        try:
+            writer.start()
+        except RuntimeError as error:
+            self._writer_looks = False
+            _logger.error("The journal's thread cannot be started, trying again with the next write: %s", error)
+            return None
+        return writer
 
     def _write(self) -> None:
         looks_in_vain = 0
@@ -377,10 +376,14 @@ class Journal:
         """Lead no longer, if this thread does; what it took and did not settle is for the next leader."""
         with self._lock:
             if self._leader == threading.get_ident():
-                undone = [ticket for ticket in self._taken if not ticket.is_done and ticket not in self._pending]
+                taken = self._taken
+                undone = [ticket for ticket in taken if not ticket.is_done and ticket not in self._pending]
                 self._pending = undone + self._pending
                 self._taken = []
                 self._leader = None
+            else:
+                return
+        Promise.wake_all(taken)
 
     def _hand_over(self) -> None:
         with self._lock:

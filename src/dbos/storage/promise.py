@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -48,22 +48,18 @@ class Promise(Generic[T]):
 
     def block(self) -> T:
         """Wait in this thread, then return the value or raise the exception."""
-        bell = self.sleeper()
-        if bell is not None:
-            bell.acquire()
+        self.sleep_on(new_sleeper())
         return self.result()
 
-    def sleeper(self) -> threading.Lock | None:
-        """A lock that is held until the promise is settled; ``None`` if it is already."""
+    def sleep_on(self, sleeper: threading.Lock) -> None:
+        """Wait in this thread until it is settled, or ``wake_sleeper`` picks the sleeper (a lock that is held)."""
         with self._lock:
             if self.is_done:
-                return None
-            bell = threading.Lock()
-            bell.acquire()
+                return
             if self._sleepers is None:
                 self._sleepers = []
-            self._sleepers.append(bell)
-            return bell
+            self._sleepers.append(sleeper)
+        sleeper.acquire()
 
     def wake_sleeper(self) -> bool:
         """Wake one thread that waits although nothing is settled; returns whether there was one."""
@@ -73,11 +69,11 @@ class Promise(Generic[T]):
             self._sleepers.pop().release()
             return True
 
-    def forget_sleeper(self, bell: threading.Lock) -> None:
-        """The thread that waited for this lock does so no longer."""
+    def forget_sleeper(self, sleeper: threading.Lock) -> None:
+        """The thread that slept on this lock does so no longer."""
         with self._lock:
-            if self._sleepers is not None and bell in self._sleepers:
-                self._sleepers.remove(bell)
+            if self._sleepers is not None and sleeper in self._sleepers:
+                self._sleepers.remove(sleeper)
 
     async def wait(self) -> T:
         """Wait on the running event loop, then return the value or raise the exception."""
@@ -113,32 +109,55 @@ class Promise(Generic[T]):
                 return
         callback()
 
+    @property
+    def has_followers(self) -> bool:
+        """Whether something is to be called back."""
+        return bool(self._callbacks)
+
     @staticmethod
-    def settle_all(settlements: Iterable[tuple[Promise[Any], Any, BaseException | None]]) -> None:
+    def settle_all(settlements: Sequence[tuple[Promise[Any], Any, BaseException | None]]) -> None:
         """Settle promises, each with (value, exception), waking every event loop once. A done one stays as it is.
 
-        All callbacks have returned when the first waiter wakes.
+        All callbacks have returned when the first waiter wakes. An interruption leaves what is left to ``wake_all``.
         """
-        sleepers: list[threading.Lock] = []
-        futures: list[asyncio.Future[None]] = []
         callbacks: list[Callable[[], None]] = []
         for promise, value, error in settlements:
             with promise._lock:
-                if promise.is_done:
-                    continue
-                promise._value, promise._error, promise.is_done = value, error, True
-                sleepers.extend(promise._sleepers or ())
-                futures.extend(promise._futures or ())
-                callbacks.extend(promise._callbacks or ())
-                promise._sleepers = promise._futures = promise._callbacks = None
+                if not promise.is_done:
+                    promise._value, promise._error, promise.is_done = value, error, True
+                    callbacks.extend(promise._callbacks or ())
+                    promise._callbacks = None
         for callback in callbacks:
             try:
                 callback()
             except BaseException:
                 _logger.exception("What was to follow a promise failed")
-        for bell in sleepers:
-            bell.release()
+        Promise.wake_all([promise for promise, _, _ in settlements])
+
+    @staticmethod
+    def wake_all(promises: Sequence[Promise[Any]]) -> None:
+        """Wake whoever still waits for those of the promises that are settled. It may be done again."""
+        futures: list[asyncio.Future[None]] = []
+        for promise in promises:
+            with promise._lock:
+                if promise.is_done:
+                    futures.extend(promise._futures or ())
+                    for bell in promise._sleepers or ():
+                        # Released already, if an interruption came between that and here.
+                        with contextlib.suppress(RuntimeError):
+                            bell.release()
+                    promise._sleepers = None
         _wake_futures(futures)
+        for promise in promises:
+            if promise.is_done:
+                promise._futures = None
+
+
+def new_sleeper() -> threading.Lock:
+    """A lock to sleep on: held, until somebody wakes the sleeper by releasing it."""
+    sleeper = threading.Lock()
+    sleeper.acquire()
+    return sleeper
 
 
 def _wake_futures(futures: list[asyncio.Future[None]]) -> None:
