@@ -20,12 +20,12 @@ def test_recovery_goes_on_after_a_thread_could_not_be_started(launch_sqlite: Lau
     executor = launch_sqlite()
     executed = threading.Event()
 
-    @DBOS.workflow(name="left")
+    @DBOS.workflow(name="left_without_a_thread")
     def left() -> None:
         executed.set()
 
     eventually(lambda: not executor.recovery._is_running, "the pass of the launch is over")
-    leave_behind(executor, "w", "left")
+    leave_behind(executor, "w", "left_without_a_thread")
     with no_new_threads(executor), suppress(RuntimeError):
         executor.look_after_runs()
     executor.look_after_runs()
