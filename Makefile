@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint typing format bench clean
+.PHONY: help demo test lint typing format crash bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -31,6 +31,9 @@ typing: .venv/.installed ## Check the types alone
 format: .venv/.installed ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+crash: .venv/.installed ## Kill, stop and fail every commit of every crash-point program
+	@CRASH=all $(BIN)/pytest tests/crashpoints
 
 bench: .venv/.installed ## Run the benchmarks
 	@$(BIN)/python benchmarks/run.py
