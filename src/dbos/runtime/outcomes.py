@@ -18,6 +18,8 @@ _logger = logging.getLogger("dbos")
 
 FIRST_INTERVAL_S = 0.005
 LONGEST_INTERVAL_S = 1.0
+FORGET_AFTER_S = 10.0
+"""For how long a watch is kept that nobody waits for: who asks for it begins to wait at once."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class _Watch:
     interval_s: float
     longest_interval_s: float
     next_look: float
+    asked_at: float
 
 
 class OutcomeWatch:
@@ -58,13 +61,15 @@ class OutcomeWatch:
         with self._lock:
             watch = self._watches.get(workflow_id)
             if watch is None:
-                watch = _Watch(Promise(), min(FIRST_INTERVAL_S, longest), longest, self._clock.monotonic())
+                now = self._clock.monotonic()
+                watch = _Watch(Promise(), min(FIRST_INTERVAL_S, longest), longest, now, now)
                 if self._is_stopped:
                     watch.ended.reject(_stopped(workflow_id))
                     return watch.ended
                 self._watches[workflow_id] = watch
+            watch.asked_at = self._clock.monotonic()
             watch.longest_interval_s = min(watch.longest_interval_s, longest)
-            watch.next_look = min(watch.next_look, self._clock.monotonic() + longest)
+            watch.next_look = min(watch.next_look, watch.asked_at + longest)
             if self._thread is None:
                 thread = threading.Thread(target=self._look_on, name="dbos-outcomes", daemon=True)
                 thread.start()
@@ -114,7 +119,12 @@ class OutcomeWatch:
             now = self._clock.monotonic()
             for workflow_id in ids:
                 watch = self._watches.get(workflow_id)
-                if watch is not None:
+                if watch is None:
+                    continue
+                if now - watch.asked_at > FORGET_AFTER_S and not watch.ended.has_waiters:
+                    # Whoever waited has given up.
+                    del self._watches[workflow_id]
+                else:
                     watch.next_look = now + watch.interval_s
                     watch.interval_s = min(watch.interval_s * 1.5, watch.longest_interval_s)
 

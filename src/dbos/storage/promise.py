@@ -114,6 +114,12 @@ class Promise(Generic[T]):
         """Whether something is to be called back."""
         return bool(self._callbacks)
 
+    @property
+    def has_waiters(self) -> bool:
+        """Whether anybody waits for it, or is to be called back."""
+        with self._lock:
+            return bool(self._sleepers or self._futures or self._callbacks)
+
     @staticmethod
     def settle_all(settlements: Sequence[tuple[Promise[Any], Any, BaseException | None]]) -> None:
         """Settle promises, each with (value, exception), waking every event loop once. A done one stays as it is.
