@@ -44,5 +44,6 @@ def test_forked_process_has_to_launch_for_itself_and_disturbs_nobody(spawn: Spaw
     """Neither uses the other's connections, claims or threads."""
     lines = spawn(PROGRAM, database_url).succeed().splitlines()
     assert lines[0] == "parent 3"
-    assert lines[1].startswith("refused") and "DBOS.launch()" in lines[1]
+    assert lines[1].startswith("refused")
+    assert "DBOS.launch()" in lines[1]
     assert lines[2:] == ["child 5", "parent 6", "recorded [3, 5, 6]"]

@@ -9,7 +9,8 @@ from typing import TypeVar
 from unittest.mock import patch
 
 from dbos.runtime.executor import Executor
-from tests.support.gates import CountingGate, Moment
+from dbos.storage.gate import Moment
+from tests.support.gates import CountingGate
 from tests.support.storage import change, commit_start, start
 
 T = TypeVar("T")
@@ -65,8 +66,12 @@ def bury(executor: Executor) -> None:
 def no_new_threads(executor: Executor) -> Iterator[None]:
     """Meanwhile no thread can be started, and no idle one is left."""
     go = threading.Event()
+
+    def keep_busy() -> None:
+        go.wait(PATIENCE_S)
+
     for _ in range(5):
-        executor.threads.submit(lambda: bool(go.wait(PATIENCE_S)) and None)
+        executor.threads.submit(keep_busy)
 
     def start_none(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
