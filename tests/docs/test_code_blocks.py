@@ -11,9 +11,6 @@ from tests.support.processes import ROOT, ChildFailure, Spawner
 
 TIME_LIMIT_S = 30.0
 
-MADE_LATER = {ROOT / "docs" / "benchmarks.md"}
-"""What `benchmarks/run.py --write` makes: it may be missing."""
-
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document, document.read_text(encoding="utf-8"))]
 
 
@@ -42,7 +39,7 @@ def test_nearly_all_blocks_are_run() -> None:
 def test_links_lead_to_files(document: Path) -> None:
     for link in links_of(document.read_text(encoding="utf-8")):
         target = document.parent / link.partition("#")[0]
-        assert target.exists() or target in MADE_LATER, f"{document.name} links to {link}"
+        assert target.exists(), f"{document.name} links to {link}"
 
 
 SAMPLE = """
