@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.documents import DOCUMENTS, README, Block, blocks_of, links_of
-from tests.support.processes import ROOT, ChildFailure, Spawner
+from tests.support.processes import ChildFailure, Spawner
 
 TIME_LIMIT_S = 30.0
 
