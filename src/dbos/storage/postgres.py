@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)\b")
 _ANY_OF = re.compile(r"ANY_OF\(:([a-z_]+)\)")
 
-_TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
-"""Serialization failure, deadlock, lock not available, read-only (a server in the middle of a fail-over)."""
+_TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006", "25P03", "25P04"})
+"""Serialization failure, deadlock, lock not available, read-only (a server in the middle of a fail-over), and the two
+time-outs by which the server ends the transaction of a process that was stopped."""
 
 
 _PROGRAM_LIMIT = "54"
