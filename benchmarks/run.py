@@ -74,7 +74,10 @@ def _run_all(
     failures: list[BenchmarkFailed] = []
     for benchmark, database in planned:
         try:
-            pairs = [_measure_pair(benchmark, sources[database], ours, peer, number) for number in range(rounds)]
+            pairs = [
+                _measure_pair(benchmark, sources[database], ours, peer, number)
+                for number in range(min(rounds, benchmark.max_rounds or rounds))
+            ]
         except BenchmarkFailed as failure:
             failures.append(failure)
             print(f"{benchmark.name} {database.value}: FAILED", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dbos.runtime.registry import QUEUES
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
 
@@ -22,6 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"postgres_url", "postgres_admin"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
+
+
+@pytest.fixture(autouse=True)
+def forget_queues() -> Iterator[None]:
+    """Queues that a test declares are forgotten after it: its next run may declare them again."""
+    before = dict(QUEUES._rules)  # pyright: ignore[reportPrivateUsage]
+    yield
+    QUEUES._rules = before  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -21,15 +20,6 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 DURABILITY_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a database holds: all workflows, those with status SUCCESS, and recorded steps."""
-
-    workflows: int
-    succeeded: int
-    checkpoints: int
 
 
 class UnreadableDatabase(Exception):
@@ -48,8 +38,8 @@ class Source(Protocol):
         """The URL of a database that exists, is empty, and is dropped at the end of the `with`."""
         ...
 
-    def counts(self, url: str) -> Counts:
-        """Read by plain SQL, without either library. Raises `UnreadableDatabase`."""
+    def counts(self, url: str) -> dict[str, int]:
+        """What it holds, read by plain SQL, without either library. Raises `UnreadableDatabase`."""
         ...
 
 
@@ -63,10 +53,10 @@ class Sqlite:
         with tempfile.TemporaryDirectory(prefix="dbos-bench-") as directory:
             yield f"sqlite:///{Path(directory) / 'system.sqlite'}"
 
-    def counts(self, url: str) -> Counts:
+    def counts(self, url: str) -> dict[str, int]:
         with contextlib.closing(sqlite3.connect(make_url(url).database or "")) as connection:
             try:
-                return Counts(*(connection.execute(query).fetchone()[0] for query in _count_queries(schema="")))
+                return {what: connection.execute(query).fetchone()[0] for what, query in _count_queries("").items()}
             except sqlite3.Error as error:
                 raise UnreadableDatabase(str(error)) from error
 
@@ -94,13 +84,17 @@ class Postgres:
             with _connect(self._server) as connection:
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
-    def counts(self, url: str) -> Counts:
+    def counts(self, url: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
         with _connect(make_url(url)) as connection:
             try:
-                rows = [connection.execute(query.encode()).fetchone() for query in _count_queries(schema="dbos.")]
+                for what, query in _count_queries("dbos.").items():
+                    row = connection.execute(query.encode()).fetchone()
+                    assert row is not None
+                    counts[what] = row[0]
             except psycopg.Error as error:
                 raise UnreadableDatabase(str(error)) from error
-        return Counts(*(row[0] for row in rows if row is not None))
+        return counts
 
 
 @contextlib.contextmanager
@@ -120,9 +114,23 @@ def postgres() -> Generator[Postgres, None, None]:
         yield Postgres(make_url(server.get_uri()))
 
 
-def _count_queries(*, schema: str) -> tuple[str, str, str]:
+def _count_queries(schema: str) -> dict[str, str]:
+    """What is counted, and how.
+
+    A wait's `DBOS.sleep` is not among the checkpoints: whether a message was there already, so that none was recorded,
+    is a matter of luck.
+    """
     workflows = f"SELECT count(*) FROM {schema}workflow_status"
-    return workflows, f"{workflows} WHERE status = 'SUCCESS'", f"SELECT count(*) FROM {schema}operation_outputs"
+    steps = f"SELECT count(*) FROM {schema}operation_outputs"
+    return {
+        "workflows": workflows,
+        "succeeded": f"{workflows} WHERE status = 'SUCCESS'",
+        "pending": f"{workflows} WHERE status = 'PENDING'",
+        "enqueued": f"{workflows} WHERE status = 'ENQUEUED'",
+        "checkpoints": f"{steps} WHERE function_name <> 'DBOS.sleep'",
+        "sleeps": f"{steps} WHERE function_name = 'DBOS.sleep'",
+        "stream_values": f"SELECT count(*) FROM {schema}streams",
+    }
 
 
 def _connect(url: URL) -> psycopg.Connection[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ interpreter as `python program.py *arguments`, with `BENCH_DATABASE_URL` in its 
 (see `programs/support.py`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,11 +27,22 @@ class Direction(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be reached: `ratio` times better than the peer, and, by ours alone, `bound` or better.
+
+    Neither is given for what is only reported.
+    """
+
+    ratio: float | None = None
+    bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """One line of the comparison, run on each database it has a target for.
 
-    `targets` are ratios: how many times better ours has to be than the peer. A measurement is the median of `samples`
-    processes, each on a fresh database: more than one for programs too short to be measured by one.
+    A measurement is the median of `samples` processes, each on a fresh database: more than one for programs too short
+    to be measured by one. `max_rounds` is for programs that take long and hardly vary.
     """
 
     name: str
@@ -38,18 +50,35 @@ class Benchmark:
     program: str
     unit: str
     direction: Direction
-    targets: Mapping[Database, float]
+    targets: Mapping[Database, Target]
     arguments: tuple[str, ...] = field(default=())
     samples: int = 1
+    max_rounds: int | None = None
     timeout_s: float = 600.0
 
     def ratio(self, ours: float, peer: float) -> float:
         """How many times better ours is; 1.0 is a draw."""
-        return peer / ours if self.direction is Direction.LOWER else ours / peer
+        better, worse = (peer, ours) if self.direction is Direction.LOWER else (ours, peer)
+        return better / worse if worse else math.inf
+
+    def is_met(self, target: Target, *, ours: float, ratio: float) -> bool:
+        if target.ratio is not None and ratio < target.ratio:
+            return False
+        if target.bound is None:
+            return True
+        return ours <= target.bound if self.direction is Direction.LOWER else ours >= target.bound
 
 
-def _targets(postgres: float, sqlite: float) -> Mapping[Database, float]:
-    return {Database.POSTGRES: postgres, Database.SQLITE: sqlite}
+def _ratios(postgres: float, sqlite: float, *, bound: float | None = None) -> Mapping[Database, Target]:
+    return {Database.POSTGRES: Target(postgres, bound), Database.SQLITE: Target(sqlite, bound)}
+
+
+def _bound(bound: float) -> Mapping[Database, Target]:
+    return {database: Target(bound=bound) for database in (Database.POSTGRES, Database.SQLITE)}
+
+
+def _reported() -> Mapping[Database, Target]:
+    return {database: Target() for database in (Database.POSTGRES, Database.SQLITE)}
 
 
 def _sequential(kind: str, steps: int, count: int) -> Benchmark:
@@ -60,7 +89,95 @@ def _sequential(kind: str, steps: int, count: int) -> Benchmark:
         arguments=("--steps", str(steps), "--count", str(count)),
         unit="ms/workflow",
         direction=Direction.LOWER,
-        targets=_targets(5.0, 7.0),
+        targets=_ratios(5.0, 7.0),
+    )
+
+
+def _latency(name: str, title: str, bound_ms: float, *, cross: bool) -> Benchmark:
+    return Benchmark(
+        name=f"{name}_cross" if cross else name,
+        title=f"{title}, {'from another process' if cross else 'one process'}",
+        program=f"{name}.py",
+        arguments=("--from", "process" if cross else "thread"),
+        unit="ms",
+        direction=Direction.LOWER,
+        targets=_bound(bound_ms),
+        max_rounds=3,
+    )
+
+
+def _enqueue(name: str, by: str, title: str) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=f"1000 workflows enqueued one by one, {title}",
+        program="enqueue.py",
+        arguments=("--count", "1000", "--by", by),
+        unit="workflows/s",
+        direction=Direction.HIGHER,
+        targets=_ratios(1.5, 10.0),
+    )
+
+
+def _children(name: str, until: str, title: str, targets: Mapping[Database, Target]) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=f"A workflow enqueues 1000 children, {title}",
+        program="enqueue_children.py",
+        arguments=("--count", "1000", "--until", until),
+        unit="workflows/s",
+        direction=Direction.HIGHER,
+        targets=targets,
+    )
+
+
+def _queue_latency(name: str, enqueuer: str, title: str, targets: Mapping[Database, Target]) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=f"Enqueue on an idle queue until the result is there, {title}",
+        program="queue_latency.py",
+        arguments=("--from", enqueuer),
+        unit="ms",
+        direction=Direction.LOWER,
+        targets=targets,
+        max_rounds=3,
+    )
+
+
+def _drain(name: str, title: str, measured: str, count: int, *options: str, unit: str, target: Target) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=f"2 workers drain {title}",
+        program="queue_drain.py",
+        arguments=("--count", str(count), "--measure", measured, *options),
+        unit=unit,
+        direction=Direction.HIGHER,
+        targets={Database.POSTGRES: target, Database.SQLITE: target},
+        max_rounds=3,
+    )
+
+
+def _page(name: str, which: str, offset: int, ratio: float) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=f"`list_workflows`, {which} 100 of 20 000",
+        program="list_page.py",
+        arguments=("--total", "20000", "--offset", str(offset)),
+        unit="ms/call",
+        direction=Direction.LOWER,
+        targets=_ratios(ratio, ratio),
+    )
+
+
+def _sleepers(name: str, title: str, measured: str, kind: str, count: int, unit: str, bound: float) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=title,
+        program="sleepers.py",
+        arguments=("--measure", measured, "--kind", kind, "--count", str(count)),
+        unit=unit,
+        direction=Direction.LOWER,
+        targets=_bound(bound),
+        max_rounds=1,
     )
 
 
@@ -78,7 +195,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         arguments=("--count", "500", "--steps", "5"),
         unit="workflows/s",
         direction=Direction.HIGHER,
-        targets=_targets(10.0, 18.0),
+        targets=_ratios(10.0, 18.0),
     ),
     Benchmark(
         name="concurrent_async",
@@ -87,7 +204,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         arguments=("--count", "1000", "--steps", "5"),
         unit="workflows/s",
         direction=Direction.HIGHER,
-        targets=_targets(40.0, 50.0),
+        targets=_ratios(40.0, 50.0),
     ),
     Benchmark(
         name="recovery",
@@ -96,7 +213,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         arguments=("--count", "500"),
         unit="s",
         direction=Direction.LOWER,
-        targets=_targets(15.0, 20.0),
+        targets=_ratios(15.0, 20.0),
     ),
     Benchmark(
         name="import",
@@ -105,7 +222,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         arguments=("--repeats", "9"),
         unit="ms",
         direction=Direction.LOWER,
-        targets={Database.NONE: 3.0},
+        targets={Database.NONE: Target(3.0)},
     ),
     Benchmark(
         name="launch",
@@ -113,7 +230,77 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         program="launch.py",
         unit="ms",
         direction=Direction.LOWER,
-        targets=_targets(1.5, 1.5),
+        targets=_ratios(1.5, 1.5),
         samples=5,
+    ),
+    Benchmark(
+        name="ping_pong",
+        title="Two workflows sending a message to and fro",
+        program="ping_pong.py",
+        unit="ms/round",
+        direction=Direction.LOWER,
+        targets=_ratios(8.0, 8.0, bound=3.0),
+        max_rounds=3,
+    ),
+    _latency("send_recv", "`send` until `recv` has returned", 3.0, cross=False),
+    _latency("send_recv", "`send` until `recv` has returned", 3.0, cross=True),
+    _latency("event_latency", "`set_event` until `get_event` has returned", 3.0, cross=False),
+    _latency("event_latency", "`set_event` until `get_event` has returned", 3.0, cross=True),
+    Benchmark(
+        name="stream_write",
+        title="1000 values written to a stream",
+        program="stream_write.py",
+        arguments=("--count", "1000"),
+        unit="values/s",
+        direction=Direction.HIGHER,
+        targets=_ratios(10.0, 10.0),
+    ),
+    _latency("stream_lag", "`write_stream` until the reader has the value", 5.0, cross=False),
+    _latency("stream_lag", "`write_stream` until the reader has the value", 5.0, cross=True),
+    _page("list_first", "first", 0, 4.0),
+    _page("list_middle", "middle", 10_000, 10.0),
+    _sleepers("sleepers_async", "10 000 sleeping async workflows", "memory", "async", 10_000, "kB/workflow", 4.0),
+    _sleepers("sleepers_sync", "2000 sleeping sync workflows", "memory", "sync", 2000, "kB/workflow", 30.0),
+    _sleepers("idle_cpu", "Idle with 5000 sleeping async workflows", "cpu", "async", 5000, "% of a CPU", 1.0),
+    _sleepers("shutdown_async", "`destroy` with 1000 waiting async workflows", "shutdown", "async", 1000, "ms", 1000.0),
+    _sleepers("shutdown_sync", "`destroy` with 200 waiting sync workflows", "shutdown", "sync", 200, "ms", 1000.0),
+    _enqueue("enqueue", "queue", "in one process"),
+    _enqueue("enqueue_client", "client", "by a client"),
+    _children("enqueue_children", "returned", "until the last call has returned", _bound(20_000.0)),
+    _children("enqueue_children_durable", "durable", "until all are durable", _reported()),
+    Benchmark(
+        name="queue_end_to_end",
+        title="1000 workflows that do nothing, enqueued until all results are there",
+        program="queue_end_to_end.py",
+        arguments=("--count", "1000"),
+        unit="workflows/s",
+        direction=Direction.HIGHER,
+        targets=_ratios(4.0, 12.0),
+    ),
+    _queue_latency("queue_latency", "thread", "in one process", _bound(3.0)),
+    _queue_latency(
+        "queue_latency_cross",
+        "process",
+        "by a client in another process",
+        {Database.POSTGRES: Target(bound=5.0), Database.SQLITE: Target()},
+    ),
+    _drain("queue_drain", "8000 workflows", "rate", 8000, unit="workflows/s", target=Target(5.0)),
+    _drain(
+        "queue_drain_share",
+        "8000 workflows: smallest share",
+        "share",
+        8000,
+        unit="of one half",
+        target=Target(bound=0.7),
+    ),
+    _drain(
+        "queue_drain_limited",
+        "2000 workflows, 50 at a time each",
+        "rate",
+        2000,
+        "--worker-concurrency",
+        "50",
+        unit="workflows/s",
+        target=Target(20.0),
     ),
 )

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any, NoReturn
 
-from support import config, database_url, expect, finish
+from support import config, connect, count_rows, expect, finish
 
 STEPS = 3
 POLL_S = 0.005
@@ -38,8 +38,10 @@ def kill_and_recover(count: int) -> None:
         try:
             assert first.stdout is not None
             expect(first.stdout.readline(), "blocked\n", "answer of the first process")
-            expect(count_rows("operation_outputs"), count * (STEPS - 1), "number of steps recorded before the kill")
-            expect(count_rows("workflow_status", "SUCCESS"), 0, "number of workflows finished before the kill")
+            connection = connect()
+            recorded, finished = count_rows(connection, "operation_outputs"), count_finished(connection)
+            expect(recorded, count * (STEPS - 1), "number of steps recorded before the kill")
+            expect(finished, 0, "number of workflows finished before the kill")
         finally:
             first.send_signal(signal.SIGKILL)
     sys.exit(subprocess.run([*command, "second"], check=False).returncode)
@@ -95,34 +97,16 @@ def live(count: int, *, is_second_life: bool) -> NoReturn:
 
 
 def wait_until_finished(count: int) -> None:
-    """Look into the table by plain SQL: precise, and costs the same whatever the library's own way of waiting costs."""
+    """Look into the table by plain SQL every few milliseconds."""
     deadline = time.monotonic() + PATIENCE_S
     connection = connect()
-    while (finished := query_count(connection, "workflow_status", "SUCCESS")) < count:
+    while (finished := count_finished(connection)) < count:
         expect(time.monotonic() < deadline, True, f"recovery in time ({finished} of {count} finished)")
         time.sleep(POLL_S)
 
 
-def count_rows(table: str, status: str | None = None) -> int:
-    return query_count(connect(), table, status)
-
-
-def query_count(connection: Any, table: str, status: str | None = None) -> int:
-    schema = "" if database_url().startswith("sqlite") else "dbos."
-    where = "" if status is None else f" WHERE status = '{status}'"
-    return int(connection.execute(f"SELECT count(*) FROM {schema}{table}{where}").fetchone()[0])
-
-
-def connect() -> Any:
-    """A connection of the database's own driver, with neither library's settings."""
-    url = database_url()
-    if url.startswith("sqlite"):
-        import sqlite3
-
-        return sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60, isolation_level=None)
-    import psycopg
-
-    return psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True)
+def count_finished(connection: Any) -> int:
+    return count_rows(connection, "workflow_status", "status = 'SUCCESS'")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Durable workflows in a library: functions that survive crashes, recorded in SQLite or Postgres."""
 
 from dbos import error
+from dbos.api.client import DBOSClient
+from dbos.api.client_queues import EnqueueOptions
 from dbos.api.config import DBOSConfig
 from dbos.api.dbos import DBOS
+from dbos.api.debouncer import Debouncer, DebouncerClient
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
-from dbos.api.scopes import SetWorkflowID
+from dbos.api.queues import Queue, QueueRateLimit, SetEnqueueOptions
+from dbos.api.scopes import SetWorkflowID, SetWorkflowTimeout
 from dbos.api.status import StepInfo, WorkflowStatus
 from dbos.api.workflow_methods import StepOptions
 from dbos.model.status import WorkflowStatusString
@@ -12,9 +16,17 @@ from dbos.serialization.serializer import Serializer
 
 __all__ = [
     "DBOS",
+    "DBOSClient",
     "DBOSConfig",
+    "Debouncer",
+    "DebouncerClient",
+    "EnqueueOptions",
+    "Queue",
+    "QueueRateLimit",
     "Serializer",
+    "SetEnqueueOptions",
     "SetWorkflowID",
+    "SetWorkflowTimeout",
     "StepInfo",
     "StepOptions",
     "WorkflowHandle",

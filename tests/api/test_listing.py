@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOS, SetWorkflowID, WorkflowHandle, WorkflowStatus
 from tests.support.apps import App, Roadblock
+from tests.verify.rows import query
 
 
 @DBOS.step(name="add")
@@ -40,7 +41,7 @@ def parent() -> int:
 
 
 @pytest.fixture
-def listed(app: App) -> Iterator[App]:
+def listed(app: App) -> App:
     """Workflows a1, b%1, b_1, e, and p with its child p-1; another executor and version for a2."""
     for id in ("a1", "b%1", "b_1"):
         with SetWorkflowID(id):
@@ -136,7 +137,7 @@ def test_times_with_and_without_an_offset(listed: App) -> None:
         ({"start_time": "yesterday"}, "start_time is 'yesterday', which is no RFC 3339 time"),
         ({"end_time": "2030-13-01T00:00:00Z"}, "end_time is '2030-13-01"),
         ({"start_time": ""}, "start_time is ''"),
-        ({"end_time": 17}, "end_time is 17"),
+        ({"end_time": 17}, "end_time must be a str.*not int"),
         ({"limit": -1}, "limit is -1"),
         ({"offset": -1}, "offset is -1"),
         ({"limit": "ten"}, "limit"),
@@ -226,7 +227,7 @@ def test_values_that_cannot_be_decoded_show_as_their_stored_text(listed: App) ->
     engine.dispose()
     assert len(DBOS.list_workflows()) == 7
     (broken,) = DBOS.list_workflows(workflow_ids=["a1"])
-    assert (broken.input, broken.output) == ("garbage", "garbage")
+    assert [broken.input, broken.output] == ["garbage", "garbage"]
     (failed,) = DBOS.list_workflows(workflow_ids=["e"])
     assert failed.error == "mess"  # type: ignore[comparison-overlap]
     assert DBOS.list_workflow_steps("a1")[0]["output"] == "junk"
@@ -234,6 +235,128 @@ def test_values_that_cannot_be_decoded_show_as_their_stored_text(listed: App) ->
         DBOS.get_result("a1")
     with pytest.raises(Exception, match="cannot be deserialized"):
         DBOS.get_result("e")
+
+
+def test_status_of_a_workflow_that_ran_has_all_fields(listed: App) -> None:
+    handle: WorkflowHandle[int] = DBOS.retrieve_workflow("a2")
+    status = handle.get_status()
+    times = status.created_at, status.updated_at
+    assert asdict(status) == {
+        "workflow_id": "a2",
+        "status": "SUCCESS",
+        "name": "listing.adder",
+        "class_name": None,
+        "config_name": None,
+        "authenticated_user": None,
+        "assumed_role": None,
+        "authenticated_roles": None,
+        "input": {"args": (2,), "kwargs": {"b": 2}},
+        "output": 4,
+        "error": None,
+        "created_at": times[0],
+        "updated_at": times[1],
+        "queue_name": None,
+        "executor_id": "second",
+        "app_version": "v2",
+        "workflow_timeout_ms": None,
+        "workflow_deadline_epoch_ms": None,
+        "deduplication_id": None,
+        "priority": 0,
+        "queue_partition_key": None,
+        "forked_from": None,
+        "recovery_attempts": 1,
+        "parent_workflow_id": None,
+        "dequeued_at": None,
+        "app_id": status.app_id,
+    }
+    assert isinstance(times[0], int)
+    assert isinstance(times[1], int)
+    assert times[0] <= times[1]
+    (child,) = DBOS.list_workflows(workflow_ids=["p-1"])
+    assert child.parent_workflow_id == "p"
+
+
+FULL: dict[str, tuple[str, str, Any]] = {
+    "status": ("status", "'ENQUEUED'", "ENQUEUED"),
+    "class_name": ("class_name", "'Class'", "Class"),
+    "config_name": ("config_name", "'config'", "config"),
+    "authenticated_user": ("authenticated_user", "'ann'", "ann"),
+    "assumed_role": ("assumed_role", "'admin'", "admin"),
+    "authenticated_roles": ("authenticated_roles", '\'["admin", "user"]\'', ["admin", "user"]),
+    "output": ("output", "NULL", None),
+    "created_at": ("created_at", "1700000000001", 1700000000001),
+    "updated_at": ("updated_at", "1700000000002", 1700000000002),
+    "queue_name": ("queue_name", "'queue'", "queue"),
+    "executor_id": ("executor_id", "NULL", None),
+    "app_version": ("application_version", "'v3'", "v3"),
+    "workflow_timeout_ms": ("workflow_timeout_ms", "1500", 1500),
+    "workflow_deadline_epoch_ms": ("workflow_deadline_epoch_ms", "1700000000003", 1700000000003),
+    "deduplication_id": ("deduplication_id", "'once'", "once"),
+    "priority": ("priority", "2147483647", 2147483647),
+    "queue_partition_key": ("queue_partition_key", "'key'", "key"),
+    "forked_from": ("forked_from", "'e'", "e"),
+    "recovery_attempts": ("recovery_attempts", "0", 0),
+    "parent_workflow_id": ("parent_workflow_id", "'p'", "p"),
+    "dequeued_at": ("started_at_epoch_ms", "1700000000004", 1700000000004),
+    "app_id": ("application_id", "'app'", "app"),
+}
+"""A field of the status: its column, a value as SQL, and as Python."""
+
+
+def test_status_shows_every_column(listed: App) -> None:
+    """Alike in each call that gives a status."""
+    changes = ", ".join(f"{column} = {literal}" for column, literal, _ in FULL.values())
+    query(listed.url, f"UPDATE {{schema}}workflow_status SET {changes} WHERE workflow_uuid = 'a1'")
+    status = DBOS.get_workflow_status("a1")
+    assert status is not None
+    assert {name: getattr(status, name) for name in FULL} == {name: value for name, (_, _, value) in FULL.items()}
+    rest = {field.name for field in fields(WorkflowStatus)} - set(FULL)
+    assert {name: getattr(status, name) for name in rest} == {
+        "workflow_id": "a1",
+        "name": "listing.adder",
+        "input": {"args": (1,), "kwargs": {}},
+        "error": None,
+    }
+    handle: WorkflowHandle[int] = DBOS.retrieve_workflow("a1")
+    for other in (
+        handle.get_status(),
+        *DBOS.list_workflows(workflow_ids=["a1"]),
+        *DBOS.list_queued_workflows(),
+        *asyncio.run(DBOS.list_queued_workflows_async(queue_name="queue")),
+        asyncio.run(DBOS.get_workflow_status_async("a1")),
+    ):
+        assert other == status
+    assert len(DBOS.list_queued_workflows()) == 1
+
+
+@pytest.mark.parametrize("roles", ["not JSON", "[", "", "7", '"admin"', "null"])
+def test_roles_that_cannot_be_decoded_never_break_a_listing(app: App, roles: str) -> None:
+    adder(1)
+    query(app.url, f"UPDATE {{schema}}workflow_status SET authenticated_roles = '{roles}'")
+    assert [status.status for status in DBOS.list_workflows()] == ["SUCCESS"]
+
+
+def test_rows_of_older_writers_are_listed(app: App) -> None:
+    """With nothing but what a row must have."""
+    query(
+        app.url,
+        "INSERT INTO {schema}workflow_status (workflow_uuid, status, created_at, updated_at) "
+        "VALUES ('old', 'CANCELLED', 1, 2)",
+    )
+    (status,) = DBOS.list_workflows()
+    assert (status.workflow_id, status.status, status.name, status.input) == ("old", "CANCELLED", "", None)
+    assert (status.created_at, status.updated_at, status.priority, status.recovery_attempts) == (1, 2, 0, 0)
+    query(app.url, "INSERT INTO {schema}operation_outputs (workflow_uuid, function_id) VALUES ('old', 1)")
+    (step,) = DBOS.list_workflow_steps("old")
+    assert step == {
+        "function_id": 1,
+        "function_name": "",
+        "output": None,
+        "error": None,
+        "child_workflow_id": None,
+        "started_at_epoch_ms": None,
+        "completed_at_epoch_ms": None,
+    }
 
 
 def test_listing_inside_a_workflow_is_recorded_as_a_step(app: App) -> None:

@@ -5,17 +5,13 @@ By default a part of the combinations runs; CRASH=all runs all of them. A failur
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
+from tests.crashpoints.sampling import MOMENTS, RUNS_ALL, program
 from tests.verify.crash import Runner, Scenario
 from tests.verify.gate import Moment
 
-PROGRAMS = Path(__file__).parent / "programs"
 ALL = ("sync_steps", "async_steps", "gathered_steps", "parent", "async_parent", "started")
-RUNS_ALL = os.environ.get("CRASH") == "all"
 
 
 def programs(*by_default: str, of: tuple[str, ...] = ALL) -> pytest.MarkDecorator:
@@ -24,11 +20,7 @@ def programs(*by_default: str, of: tuple[str, ...] = ALL) -> pytest.MarkDecorato
 
 
 def moments(*by_default: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("moment", ["begin", "before_commit", "after_commit"] if RUNS_ALL else by_default)
-
-
-def program(name: str) -> Path:
-    return PROGRAMS / f"{name}.py"
+    return pytest.mark.parametrize("moment", MOMENTS if RUNS_ALL else by_default)
 
 
 @programs(*ALL)

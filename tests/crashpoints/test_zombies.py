@@ -8,89 +8,21 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.crashpoints.sampling import RUNS_ALL
+from tests.crashpoints.sampling import program as program_file
 from tests.support import ledger
 from tests.support.postgres import PostgresAdmin
 from tests.support.waiting import wait_until
 from tests.verify.crash import Nurseries
 from tests.verify.gate import Plan
 from tests.verify.invariants import check_finished, check_kept, check_unchanged
-from tests.verify.life import Life
 from tests.verify.rows import query, read_rows
-
-PROGRAMS = Path(__file__).parent / "programs"
-RUNS_ALL = os.environ.get("CRASH") == "all"
-
-
-class Zombie:
-    """A life that stops itself at a moment of its k-th commit, and goes on when it is told to."""
-
-    def __init__(
-        self, nurseries: Nurseries, program: str, url: str, directory: Path, plan: Plan, renew_interval_s: float
-    ) -> None:
-        self.entries, self.output = directory / f"ledger-{plan.k}.jsonl", directory / f"output-{plan.k}.txt"
-        self._nurseries = nurseries
-        self._pool = ThreadPoolExecutor(1)
-        self.life = Life(
-            program=str(PROGRAMS / f"{program}.py"),
-            url=url.replace("{k}", str(plan.k)),
-            ledger=str(self.entries),
-            schema=f"k{plan.k}",
-            plan=plan,
-            renew_interval_s=renew_interval_s,
-            lease_ttl_s=0.4,
-        )
-        self._ended = self._pool.submit(nurseries.run, self.life, self.output)
-
-    def __enter__(self) -> Zombie:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if not self._ended.done():
-            os.kill(self._reached()[0]["pid"], signal.SIGKILL)
-
-    def wait_until_stopped(self) -> bool:
-        """Whether it stopped; else it has ended without reaching k."""
-        wait_until(lambda: self._ended.done() or self._is_stopped(), "the process has stopped")
-        return not self._ended.done()
-
-    def start_survivor(self) -> Future[int]:
-        """Another life of the same program, in which nothing goes wrong."""
-        survivor = replace(self.life, number=2, plan=None, renew_interval_s=0.05)
-        return ThreadPoolExecutor(1).submit(self._nurseries.run, survivor, self.output.with_suffix(".survivor.txt"))
-
-    def go_on(self) -> None:
-        os.kill(self._reached()[0]["pid"], signal.SIGCONT)
-
-    def end(self) -> int:
-        """Its exit code, when it has ended."""
-        return self._ended.result()
-
-    def _is_stopped(self) -> bool:
-        return any(_state(entry["pid"]) == "T" for entry in self._reached())
-
-    def _reached(self) -> list[dict[str, Any]]:
-        return [entry for entry in ledger.read(self.entries) if entry["kind"] == "reached"]
-
-    def steps_executed(self) -> list[int]:
-        """The steps that this life executed so far."""
-        return [e["step"] for e in ledger.read(self.entries) if e["kind"] == "step" and e["life"] == 1]
-
-    def results(self) -> list[Any]:
-        """What the callers in both lives got."""
-        return [entry.get("value") for entry in ledger.read(self.entries) if entry["kind"] == "end"]
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+from tests.verify.zombie import Zombie
 
 
 @pytest.mark.parametrize(
@@ -110,7 +42,7 @@ def test_zombie_changes_nothing_and_adopts_the_recorded_outcome(
     """
     for k in itertools.count(1):
         plan = Plan("stop", "begin", k)
-        with Zombie(nurseries, program, k_url, tmp_path, plan, renew_interval_s=60.0) as zombie:
+        with Zombie(nurseries, program_file(program), k_url, tmp_path, plan, renew_interval_s=60.0) as zombie:
             if not zombie.wait_until_stopped():
                 break
             recorded, executed = read_rows(zombie.life.url, zombie.life.schema), zombie.steps_executed()
@@ -121,18 +53,19 @@ def test_zombie_changes_nothing_and_adopts_the_recorded_outcome(
             zombie.go_on()
             assert zombie.end() == 0, zombie.output.read_text()
             check_unchanged(finished, read_rows(zombie.life.url, zombie.life.schema))
-            assert set(zombie.steps_executed()[len(executed) :]) <= in_flight, "it started a step after it came back"
+            begun = {step for _, step in zombie.steps_executed()[len(executed) :]}
+            assert begun <= in_flight, "it started a step after it came back"
             check_finished(ledger.read(zombie.entries), finished, crashes=1)
             results = zombie.results()
             assert results[0] == results[1], "both callers got the recorded outcome"
     program_entry = next(entry for entry in ledger.read(zombie.entries) if entry["kind"] == "program")
-    assert k > program_entry["commits"], "it was stopped less often than it commits, so nothing was proved"
+    assert k > program_entry["commits"]["journal"], "it was stopped less often than it commits, so nothing was proved"
 
 
 def test_zombie_writes_nothing_while_its_successor_still_runs(nurseries: Nurseries, tmp_path: Path, k_url: str) -> None:
     """It comes back with the checkpoint of a step that its successor is just running: that one's value counts."""
     plan = Plan("stop", "begin", 3)  # after the start and the first step's checkpoint
-    with Zombie(nurseries, "slow_survivor", k_url, tmp_path, plan, renew_interval_s=60.0) as zombie:
+    with Zombie(nurseries, program_file("slow_survivor"), k_url, tmp_path, plan, renew_interval_s=60.0) as zombie:
         assert zombie.wait_until_stopped()
         fifo = Path(f"{zombie.entries}.fifo")
         os.mkfifo(fifo)
@@ -147,20 +80,27 @@ def test_zombie_writes_nothing_while_its_successor_still_runs(nurseries: Nurseri
         fifo.write_text("go on")
         assert (zombie.end(), survivor.result()) == (0, 0), zombie.output.read_text()
         check_finished(ledger.read(zombie.entries), read_rows(zombie.life.url, zombie.life.schema), crashes=1)
-        assert zombie.steps_executed() == [1, 2], "it started a step after it came back"
+        assert zombie.steps_executed() == [("root", 1), ("root", 2)], "it started a step after it came back"
         results = zombie.results()
         assert results[0] == results[1], "both callers got the recorded outcome"
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("program", ["sync_steps", *(["gathered_steps", "parent"] if RUNS_ALL else [])])
+@pytest.mark.parametrize(
+    "program", ["sync_steps", *(["gathered_steps", "parent", "mailbox", "siblings", "streams"] if RUNS_ALL else [])]
+)
 def test_write_in_flight_when_the_lease_dies_is_kept_or_undone_but_never_torn(
     nurseries: Nurseries, postgres_admin: PostgresAdmin, postgres_url: str, tmp_path: Path, program: str
 ) -> None:
     """Stopped between its writes and their commit, the zombie holds locks: the take-over sees the writes or waits."""
     for k in itertools.count(1):
         with Zombie(
-            nurseries, program, postgres_url, tmp_path, Plan("stop", "before_commit", k), renew_interval_s=0.05
+            nurseries,
+            program_file(program),
+            postgres_url,
+            tmp_path,
+            Plan("stop", "before_commit", k),
+            renew_interval_s=0.05,
         ) as zombie:
             if not zombie.wait_until_stopped():
                 break
@@ -173,7 +113,7 @@ def test_write_in_flight_when_the_lease_dies_is_kept_or_undone_but_never_torn(
             results = zombie.results()
             assert results[0] == results[1], "both callers got the recorded outcome"
     program_entry = next(entry for entry in ledger.read(zombie.entries) if entry["kind"] == "program")
-    assert k > program_entry["commits"], "it was stopped less often than it commits, so nothing was proved"
+    assert k > program_entry["commits"]["journal"], "it was stopped less often than it commits, so nothing was proved"
 
 
 def _is_buried_or_awaited(admin: PostgresAdmin, zombie: Zombie) -> bool:

@@ -4,24 +4,55 @@ through all of history. Every statement that the storage layer runs is recorded 
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from dbos.model.queues import INTERNAL_QUEUE, QueueRules
+from dbos.model.values import RunWrites
 from dbos.storage import claims
+from dbos.storage.batches import send_message
 from dbos.storage.database import Database, Row, Transaction
 from dbos.storage.leases import register_lease, release_lease
+from dbos.storage.management import Forked, cancel, cancel_overdue, delete, fork, resume
 from dbos.storage.opening import open_database
+from dbos.storage.queues import Claimant, claim_enqueued, find_waiting
+from dbos.storage.waiting import EventQuery, MessageQuery, OutcomeQuery, Query, StreamQuery, find, read_events
+from tests.support.effects import entry, event, in_step, message, receiving, sending, setting, writing
 from tests.support.storage import SUCCEEDED, VERSION, change, checkpoint, child, commit, lease, run, sql, start
 
 FINISHED, PENDING = 20_000, 50
 
-HISTORY = {"workflow_status", "orphan", "row", "guard", "operation_outputs"}
-"""The tables that grow with history, by the names that statements give them."""
+TABLES = {
+    "workflow_status": {"orphan", "row", "guard", "waiting"},
+    "operation_outputs": set[str](),
+    "notifications": set[str](),
+    "workflow_events": {"event"},
+    "workflow_events_history": {"newest", "its"},
+    "streams": {"entry"},
+    "message_keys": set[str](),
+}
+"""The tables that grow with history, and the other names that statements give them."""
 
-KEYS = {"workflow_status_pkey", "operation_outputs_pkey", "workflow_status_pending"}
+HISTORY = set(TABLES).union(*TABLES.values())
+
+LIVE = {
+    "workflow_status_pending",
+    "workflow_status_waiting",
+    "workflow_status_delayed",
+    "workflow_status_running",
+    "workflow_status_deduplication",
+    "workflow_status_deadline",
+    "workflow_status_stopping",
+    "message_keys_expiring",
+}
+"""The indexes that hold nothing but live rows."""
+
+KEYS = {f"{table}_pkey" for table in TABLES} | {"executors_pkey", "notifications_destination", "workflow_status_parent"}
 
 Recorded = tuple[str, Mapping[str, Any] | Sequence[Any] | None]
 
@@ -35,6 +66,7 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     url = admin.create_database() if admin else f"sqlite:///{tmp_path_factory.mktemp('plans')}/dbos.sqlite"
     database = open_database(url=url)
     register_lease(database, lease())
+    register_lease(database, lease("lease-3"))
     numbers = (
         "generate_series(1, :count) AS numbers (n)"
         if database.locks_rows
@@ -57,8 +89,26 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         "SELECT 'w' || n, 1, 'step', 'output', 'token-' || n FROM " + numbers,
         count=FINISHED + PENDING,
     )
+    for insert in (
+        "INSERT INTO {schema}notifications (message_uuid, destination_uuid, topic, message, created_at_epoch_ms, seq) "
+        "SELECT 'm' || n, 'w' || (n / 2), 'topic', 'message', n, n",
+        "INSERT INTO {schema}workflow_events (workflow_uuid, key, value) SELECT 'w' || n, 'key', 'value'",
+        "INSERT INTO {schema}workflow_events_history (workflow_uuid, key, function_id, value) "
+        "SELECT 'w' || n, 'key', 1, 'value'",
+        'INSERT INTO {schema}streams (workflow_uuid, key, "offset", value) '
+        "SELECT 'w' || (n / 100), 'stream', n % 100, 'value'",
+        "INSERT INTO {schema}message_keys (destination_uuid, idempotency_key) SELECT 'w' || n, 'key'",
+    ):
+        change(database, f"{insert} FROM {numbers}", count=FINISHED + PENDING)
+    commit(
+        database,
+        *(start(f"cancelled-{n}", f"token c{n}", lease_id="lease-3") for n in range(20)),
+        *(start(f"overdue-{n}", f"token o{n}", deadline_ms=1, lease_id="lease-3") for n in range(20)),
+        *(start(f"child-{n}", f"token h{n}", parent_workflow_id="w1", lease_id="lease-3") for n in range(5)),
+    )
+    change(database, "UPDATE {schema}workflow_status SET status = 'CANCELLED' WHERE workflow_uuid LIKE 'cancelled-%'")
     if request.param != "sqlite":
-        for table in ("workflow_status", "operation_outputs", "executors"):
+        for table in (*TABLES, "executors"):
             change(database, "ANALYZE {schema}" + table)
     yield database
     database.close()
@@ -67,20 +117,21 @@ def full(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @contextmanager
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recorded]]:
-    """The statements that transactions run meanwhile, each with its parameters."""
+def recorded(monkeypatch: pytest.MonkeyPatch, thread: threading.Thread | None = None) -> Iterator[list[Recorded]]:
+    """The statements that transactions run meanwhile, each with its parameters; those of one thread, if it is given."""
     statements: list[Recorded] = []
     with monkeypatch.context() as patch:
         for name in ("rows", "write"):
-            patch.setattr(Transaction, name, _recording(statements, getattr(Transaction, name), is_each=False))
+            patch.setattr(Transaction, name, _recording(statements, getattr(Transaction, name), thread, is_each=False))
         for name in ("row_each", "write_each"):
-            patch.setattr(Transaction, name, _recording(statements, getattr(Transaction, name), is_each=True))
+            patch.setattr(Transaction, name, _recording(statements, getattr(Transaction, name), thread, is_each=True))
         yield statements
 
 
-def _recording(statements: list[Recorded], method: Any, is_each: bool) -> Any:
+def _recording(statements: list[Recorded], method: Any, thread: threading.Thread | None, is_each: bool) -> Any:
     def record(self: Transaction, statement: str, parameters: Any = None) -> Any:
-        statements.extend([(statement, row) for row in parameters] if is_each else [(statement, parameters)])
+        if thread in (None, threading.current_thread()):
+            statements.extend([(statement, row) for row in parameters] if is_each else [(statement, parameters)])
         return method(self, statement, parameters)
 
     return record
@@ -123,16 +174,17 @@ def _postgres_access(node: dict[str, Any]) -> str:
 
 def is_by_key(access: str) -> bool:
     """Whether it costs nothing more when history grows."""
-    if "workflow_status_pending" in access:
+    if any(index in access for index in LIVE):
         return True
     if not access.startswith("SEARCH"):
         return False
     if " by " in access:
-        return access.split(" by ")[1] in KEYS | {"executors_pkey"}
+        return access.split(" by ")[1] in KEYS
     return (
         "PRIMARY KEY" in access
         or "sqlite_autoindex" in access
         or "(rowid" in access
+        or any(key in access for key in KEYS)
         or access.endswith(("status", "row"))
     )
 
@@ -189,3 +241,80 @@ def test_handing_back_goes_by_the_index_of_pending_workflows(full: Database, mon
         release_lease(full, "lease-1")
     register_lease(full, lease())
     assert any("workflow_status_pending" in access for access in check(full, statements))
+
+
+def wanted_by(count: int) -> list[Query]:
+    """What so many workflows wait for: messages, events, stream entries, ends; some of it is there."""
+    ids = [f"w{n * 7 + 1}" for n in range(count)]
+    return [
+        query
+        for i in ids
+        for query in (MessageQuery(i, "topic"), EventQuery(i, "key"), StreamQuery(i, "stream", 90), OutcomeQuery(i))
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 10, 300])
+def test_what_is_waited_for_is_found_by_keys(full: Database, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    with recorded(monkeypatch) as statements:
+        assert find(full, wanted_by(count))
+        read_events(full, "w1")
+    assert {"notifications", "workflow_events", "streams", "workflow_status"} <= tables_of(statements)
+    check(full, statements)
+
+
+def tables_of(statements: list[Recorded]) -> set[str]:
+    """The tables that the statements name."""
+    return {table for table in TABLES for text, _ in statements if re.search(rf"\b{table}\b", text)}
+
+
+def test_effects_go_by_keys(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one run and of several, and of messages from outside."""
+
+    def everything(number: int) -> RunWrites:
+        effects = [sending(1, "w1"), setting(2), writing(3), sending(4, "nobody"), receiving(5, f"given-{number}")]
+        published = (in_step(6, entry()), in_step(6, event()))
+        return run(f"talking-{number}", *effects, token=f"token t{number}", step_effects=published)
+
+    for number in range(4):
+        commit(full, start(f"talking-{number}", f"token t{number}"))
+        commit(full, message(f"talking-{number}", message_id=f"given-{number}"))
+    with recorded(monkeypatch) as statements:
+        for effect in (sending(1, "w1"), setting(2), writing(3), receiving(4, "given-0")):
+            commit(full, run("talking-0", effect, token="token t0"))
+        commit(full, *(everything(number) for number in (1, 2, 3)))
+        commit(full, message("w1"), message("nobody"), message("w2", key="key", lasts=True))
+        send_message(full, message("w3"))
+    assert set(TABLES) <= tables_of(statements)
+    check(full, statements)
+
+
+def test_duties_go_by_the_indexes_of_live_workflows(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorded(monkeypatch) as statements:
+        duties = claims.read_duties(full, "lease-3")
+        assert (duties.has_stopping, duties.delayed_in_ms) == (True, None)
+        assert find_waiting(full, [INTERNAL_QUEUE, "queue"], VERSION, ["work", "other"]) == []
+        assert len(claims.read_stopping(full, "lease-3")) == 20
+        assert len(cancel_overdue(full)) == 20
+        assert claims.read_owners(full, ["w1", "w2", "nobody"])
+        claims.release_all(full, [(f"overdue-{n}", f"token o{n}") for n in range(20)])
+    all_accesses = check(full, statements)
+    for index in ("stopping", "delayed", "waiting", "deadline"):
+        assert any(f"workflow_status_{index}" in access for access in all_accesses), index
+
+
+def test_managing_goes_by_keys(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorded(monkeypatch) as statements:
+        assert resume(full, "cancelled-1")
+        assert cancel(full, ["child-0", "w5", "nobody"])
+        for new_id, start_step in (("copy", 9), ("copy", 9), ("other copy", 1)):
+            options: dict[str, Any] = {"start_step": start_step, "application_version": None, "timeout_ms": None}
+            assert fork(full, workflow_id="w7", new_id=new_id, **options) == Forked()
+        claimant = Claimant("lease-1", "e", VERSION, ["work", "other"])
+        rooms: dict[str | None, int] = {None: 10}
+        taken = claim_enqueued(full, QueueRules(INTERNAL_QUEUE), claimant, nonce="n", rooms=rooms).workflows
+        assert {one.workflow_id for one in taken} == {"cancelled-1", "copy", "other copy"}
+        assert len(delete(full, ["w1"], with_descendants=True)) == 6
+        assert delete(full, ["w3", "nobody"], with_descendants=False)
+    all_accesses = check(full, statements)
+    assert any("workflow_status_waiting" in access for access in all_accesses)
+    assert any("workflow_status_parent" in access for access in all_accesses)

@@ -70,7 +70,7 @@ def test_a_recovery_that_ends_after_the_end_begins_no_workflow(launch: Launcher)
         if destroyed.is_set():
             begun_late.set()
 
-    eventually(lambda: not executor.recovery._is_running, "the pass of the launch is over")
+    eventually(lambda: not executor.recovery.is_under_way, "the pass of the launch is over")
     leave_behind(executor, "w", "left")
     executor.recovery.kick()
     gate.wait_until_reached()
@@ -85,7 +85,7 @@ def test_a_recovery_that_ends_after_the_end_begins_no_workflow(launch: Launcher)
     destroyed.wait(1.0)
     gate.go()
     assert destroyed.wait(PATIENCE_S)
-    eventually(lambda: not executor.recovery._is_running, "the pass is over")
+    eventually(lambda: not executor.recovery.is_under_way, "the pass is over")
     eventually(lambda: _all_idle(executor), "no thread of the library works any more")
     assert not begun_late.is_set()
 

@@ -24,7 +24,7 @@ def test_recovery_goes_on_after_a_thread_could_not_be_started(launch_sqlite: Lau
     def left() -> None:
         executed.set()
 
-    eventually(lambda: not executor.recovery._is_running, "the pass of the launch is over")
+    eventually(lambda: not executor.recovery.is_under_way, "the pass of the launch is over")
     leave_behind(executor, "w", "left_without_a_thread")
     with no_new_threads(executor), suppress(RuntimeError):
         executor.look_after_runs()
@@ -39,7 +39,7 @@ def test_a_workflow_whose_thread_could_not_be_started_runs_later(launch: Launche
     def work() -> str:
         return "result"
 
-    eventually(lambda: not executor.recovery._is_running, "the pass of the launch is over")
+    eventually(lambda: not executor.recovery.is_under_way, "the pass of the launch is over")
     with no_new_threads(executor), suppress(RuntimeError), SetWorkflowID("w"):
         DBOS.start_workflow(work)
     assert in_time(DBOS.retrieve_workflow("w").get_result) == "result"
@@ -79,7 +79,7 @@ def test_a_task_cancelled_before_its_first_step_strands_nobody(launch: Launcher)
     async def start_and_cancel() -> str:
         handle = await DBOS.start_workflow_async(work)
         for task in asyncio.all_tasks():
-            if task.get_name() == f"dbos-{handle.workflow_id}":
+            if task.get_name() == handle.workflow_id:
                 task.cancel()
                 cancelled.append(handle.workflow_id)
         return await handle.get_result()

@@ -9,16 +9,28 @@ from typing import Any
 
 import pytest
 
-from dbos.model.values import ClaimedWorkflow, RecordedStep
-from dbos.storage.claims import claim_orphans, count_claims, read_checkpoints, read_claims, release
+from dbos.model.values import ClaimedWorkflow, Place, RecordedStep, WorkflowStart
+from dbos.storage.claims import (
+    Duties,
+    claim_orphans,
+    count_claims,
+    read_checkpoints,
+    read_claims,
+    read_duties,
+    read_stopping,
+    release,
+    release_all,
+)
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, register_lease
+from dbos.storage.management import cancel, resume
 from dbos.storage.opening import open_database
 from tests.storage.conftest import Opener
 from tests.support.gates import FailingGate
 from tests.support.storage import (
     SUCCEEDED,
     VERSION,
+    change,
     checkpoint,
     commit,
     commit_run,
@@ -30,9 +42,16 @@ from tests.support.storage import (
     set_status,
     sql,
     start,
+    status,
     workflow,
 )
 from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def database_url(emptied_url: str) -> str:
+    """The tests share a database."""
+    return emptied_url
 
 
 def claim(database: Database, nonce: str = "nonce", **others: Any) -> list[ClaimedWorkflow]:
@@ -58,10 +77,13 @@ def orphan(workflow_id: str, **others: Any) -> Any:
 
 
 def test_a_claim_tells_all_that_is_needed_to_run(database: Database) -> None:
-    commit_start(database, orphan("w", class_name="Class", config_name="instance", deadline_ms=7, executor_id="dead"))
+    commit_start(
+        database, orphan("w", class_name="Class", config_name="instance", deadline_ms=2**42, executor_id="dead")
+    )
     (one,) = claim(database)
     assert (one.workflow_id, one.name, one.class_name, one.config_name) == ("w", "work", "Class", "instance")
-    assert (one.inputs, one.serialization, one.deadline_ms, one.recovery_attempts) == ("the inputs", "pickle", 7, 1)
+    assert (one.inputs, one.serialization, one.recovery_attempts) == ("the inputs", "pickle", 1)
+    assert one.deadline_ms == 2**42
     assert owner(database, "w") == (one.token, "lease-1")
     row = workflow(database, "w")
     assert row is not None
@@ -70,7 +92,7 @@ def test_a_claim_tells_all_that_is_needed_to_run(database: Database) -> None:
 
 def test_every_claim_counts_as_an_attempt_and_has_a_token_of_its_own(database: Database) -> None:
     commit(database, orphan("w1"), orphan("w2"), start("crashed", lease_id=None))
-    tokens = set()
+    tokens: set[str] = set()
     for attempt in (1, 2, 3):
         claimed = claim(database, f"nonce-{attempt}")
         assert {one.workflow_id: one.recovery_attempts for one in claimed} == {
@@ -212,13 +234,17 @@ def test_a_claimer_that_looked_too_early_does_not_take_what_another_claimed(
 
 
 def test_a_release_gives_up_the_claim_and_nothing_else(database: Database) -> None:
-    commit(database, start("w"), start("other", "token-2"), start("cancelled", "token-3"))
+    """Also that of a cancelled workflow, whose run has stopped; but the owner of an outcome stays recorded."""
+    commit(database, start("w"), start("other", "token-2"), start("cancelled", "token-3"), start("ended", "token-4"))
     set_status(database, "cancelled", "CANCELLED")
+    set_status(database, "ended", "SUCCESS")
     release(database, workflow_id="other", token="token-1")
     release(database, workflow_id="missing", token="token-1")
     release(database, workflow_id="w", token="token-1")
     release(database, workflow_id="cancelled", token="token-3")
-    assert [owner(database, i)[0] for i in ("w", "other", "cancelled")] == [None, "token-2", "token-3"]
+    release(database, workflow_id="ended", token="token-4")
+    assert [owner(database, i)[0] for i in ("w", "other", "cancelled", "ended")] == [None, "token-2", None, "token-4"]
+    assert status(database, "cancelled") == "CANCELLED"
     assert ids(claim(database)) == ["w"]
     release(database, workflow_id="w", token="token-1")
     assert owner(database, "w")[0] == "nonce:w", "a release that comes late does not touch the next claim"
@@ -256,6 +282,100 @@ def test_checkpoints_are_read_for_many_workflows_at_once(database: Database) -> 
         "w1": {2: RecordedStep(2, "step-2", "the output", None, "pickle", None)},
     }
     assert read_checkpoints(database, []) == {}
+
+
+def test_many_claims_are_given_up_at_once(database: Database) -> None:
+    """Those that still hold: each is given by its workflow and its token."""
+    commit(database, *(start(f"w{n}", f"token-{n}") for n in range(1000)))
+    cancel(database, [f"w{n}" for n in range(0, 1000, 2)])
+    set_owner(database, "w3", "another", "lease-1")
+    set_status(database, "w5", "SUCCESS")
+    release_all(database, [(f"w{n}", f"token-{n}") for n in range(900)] + [("nobody", "no token")])
+    rows = sql(database, "SELECT workflow_uuid, owner_xid FROM {schema}workflow_status WHERE owner_xid IS NOT NULL")
+    expected = {"w3": "another", "w5": "token-5"} | {f"w{n}": f"token-{n}" for n in range(900, 1000)}
+    assert {row[0]: row[1] for row in rows} == expected
+    release_all(database, [])
+
+
+# -- duties
+
+
+def duties(database: Database, lease_id: str = "lease-1") -> Duties:
+    """What waits for the executor with this lease."""
+    return read_duties(database, lease_id)
+
+
+def test_there_are_no_duties_where_nothing_waits(database: Database) -> None:
+    assert duties(database) == Duties(None, None, False)
+    commit(database, start("w"), start("ended", "token-e", deadline_ms=1))
+    set_status(database, "ended", "SUCCESS")
+    assert duties(database) == Duties(None, None, False)
+
+
+def test_the_next_deadline_of_any_workflow_is_everybodys_duty(database: Database) -> None:
+    """In milliseconds from now by the database's clock; negative when it has passed."""
+    (now_ms,) = sql(database, "SELECT {now}")[0]
+    commit(
+        database,
+        start("later", "token-1", deadline_ms=now_ms + 7_200_000),
+        orphan("next", status="ENQUEUED", deadline_ms=now_ms + 3_600_000, application_version="version-2"),
+        start("cancelled", "token-2", deadline_ms=1, lease_id=None),
+    )
+    set_status(database, "cancelled", "CANCELLED")
+    left_ms = duties(database).deadline_in_ms
+    assert left_ms is not None
+    assert 3_500_000 < left_ms <= 3_600_000
+    commit(database, start("passed", "token-3", deadline_ms=now_ms - 1000, lease_id=None))
+    left_ms = duties(database).deadline_in_ms
+    assert left_ms is not None
+    assert left_ms <= -1000
+
+
+def test_runs_of_cancelled_workflows_have_to_be_stopped_by_who_runs_them(database: Database) -> None:
+    register_lease(database, lease("lease-2"))
+    tokens = [f"token-{n}" for n in range(5)]
+    commit(database, *(start(f"w{n}", token) for n, token in enumerate(tokens)))
+    set_owner(database, "w4", "token-4", "lease-2")
+    assert (read_stopping(database, "lease-1"), duties(database).has_stopping) == ([], False)
+    cancel(database, ["w1", "w2", "w3", "w4"])
+    assert sorted(read_stopping(database, "lease-1")) == ["token-1", "token-2", "token-3"]
+    assert (read_stopping(database, "lease-2"), read_stopping(database, "lease-3")) == (["token-4"], [])
+    assert (duties(database).has_stopping, duties(database, lease_id="lease-3").has_stopping) == (True, False)
+    release(database, workflow_id="w1", token="token-1")
+    resume(database, "w2")
+    assert read_stopping(database, "lease-1") == ["token-3"]
+    release(database, workflow_id="w3", token="token-3")
+    assert (read_stopping(database, "lease-1"), duties(database).has_stopping) == ([], False)
+
+
+def test_the_next_delayed_start_is_everybodys_duty(database: Database) -> None:
+    """In milliseconds from now by the database's clock; negative when it is overdue."""
+    (now_ms,) = sql(database, "SELECT {now}")[0]
+    commit(database, *(delayed(f"w{n}") for n in range(2)), delayed("cancelled"))
+    delay(database, "w0", now_ms + 7_200_000)
+    delay(database, "w1", now_ms + 3_600_000)
+    delay(database, "cancelled", 1)
+    set_status(database, "cancelled", "CANCELLED")
+    left_ms = duties(database, "lease-3").delayed_in_ms
+    assert left_ms is not None
+    assert 3_500_000 < left_ms <= 3_600_000
+    delay(database, "w0", now_ms - 1000)
+    left_ms = duties(database).delayed_in_ms
+    assert left_ms is not None
+    assert left_ms <= -1000
+    assert duties(database).deadline_in_ms is None
+
+
+def delayed(workflow_id: str) -> WorkflowStart:
+    """A workflow that is to be started."""
+    place = Place("queue")
+    return start(workflow_id, token=None, lease_id=None, status="ENQUEUED", executor_id=None, place=place)
+
+
+def delay(database: Database, workflow_id: str, until_ms: int) -> None:
+    """Put off the start of a workflow."""
+    statement = "UPDATE {schema}workflow_status SET delay_until_epoch_ms = :until WHERE workflow_uuid = :id"
+    assert change(database, statement, id=workflow_id, until=until_ms) == 1
 
 
 def _transient_error(database: Database) -> Exception:

@@ -8,15 +8,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from dbos.model import limits
-from dbos.model.values import RunAnswer, Started
+from dbos.model.values import Batch, BatchAnswer, Effect, Receipt, RunAnswer, Started
 from dbos.storage import journal as journal_module
 from dbos.storage.errors import JournalClosed, TransientStorageError
-from dbos.storage.journal import Journal, RunLog
+from dbos.storage.journal import AnyTicket, Journal, RunLog
 from tests.support.clock import ManualClock
+from tests.support.effects import doing, entry, event, in_step, message, setting, writing
 from tests.support.storage import FAILED, SUCCEEDED, checkpoint, child, start
 from tests.support.stores import WAIT_S, ScriptedStore, checkpoints_of
 from tests.support.waiting import wait_until
@@ -300,6 +302,262 @@ def test_flush_and_close_wait_for_what_is_under_way(
     assert durable_at_end == [True]
 
 
+# -- what others may be waiting for
+
+
+def test_what_is_urgent_is_committed_while_its_run_goes_on(journal: Journal, store: ScriptedStore) -> None:
+    """Time stands still, and the run submits nothing: the writer's thread does, again and again."""
+    one = log()
+    for number in (1, 2, 3):
+        journal.hold(one, setting(number), is_urgent=True)
+        store.wait_for_batches(number)
+        wait_until(lambda: not journal._writer_looks, "the writer's thread sleeps")
+    assert store.checkpoints("w") == [1, 2, 3]
+    assert threading.current_thread() not in store.threads
+    assert journal.barrier(one) is None
+
+
+def test_what_is_urgent_takes_along_what_its_run_held_before_and_nothing_of_others(
+    journal: Journal, store: ScriptedStore, clock: ManualClock
+) -> None:
+    one, other = log("one"), log("other")
+    journal.hold(other, checkpoint(1))
+    journal.hold(one, checkpoint(1))
+    journal.hold(one, setting(2), is_urgent=True)
+    store.wait_for_batches(1)
+    clock.wait_for_reads(5)
+    assert (store.checkpoints("one"), store.checkpoints("other"), len(store.batches)) == ([1, 2], [], 1)
+
+
+def test_what_is_urgent_travels_with_what_its_run_submits_meanwhile(journal: Journal, store: ScriptedStore) -> None:
+    """In one batch and in order, although the writer's thread and the run submit parts of it."""
+    one = log()
+    with gathering(journal, store):
+        for number in range(1, 100):
+            journal.hold(one, setting(number), is_urgent=True)
+        outcome = journal.submit(one, outcome=SUCCEEDED)
+    outcome.block()
+    _, batch = store.batches
+    assert [c.function_id for c in checkpoints_of(batch, "w")] == list(range(1, 100))
+    assert store.outcomes("w") == ["SUCCESS"]
+
+
+def test_many_urgent_ones_in_a_row_share_commits(journal: Journal, store: ScriptedStore) -> None:
+    """While one is committed, the others gather."""
+    one = log()
+    store.stop_at_next_commit()
+    journal.hold(one, writing(0), is_urgent=True)
+    store.wait_until_stopped()
+    for number in range(1, 1000):
+        journal.hold(one, writing(number), is_urgent=True)
+    store.go()
+    ticket = journal.barrier(one)
+    if ticket is not None:
+        ticket.block()
+    wait_until(lambda: len(store.checkpoints("w")) == 1000, "all are committed")
+    assert (store.checkpoints("w"), len(store.batches)) == (list(range(1000)), 2)
+
+
+def test_what_is_urgent_is_committed_while_another_thread_leads_no_more(
+    journal: Journal, store: ScriptedStore, threads: ThreadPoolExecutor
+) -> None:
+    """It came while that one committed, who looks at what is pending only."""
+    store.stop_at_next_commit()
+    committing = threads.submit(journal.start(start("new")).block)
+    store.wait_until_stopped()
+    journal.hold(log(), setting(1), is_urgent=True)
+    store.go()
+    assert committing.result(WAIT_S) == Started()
+    wait_until(lambda: store.checkpoints("w") == [1], "it is committed")
+
+
+def test_what_was_submitted_by_its_run_is_urgent_no_more(
+    journal: Journal, store: ScriptedStore, clock: ManualClock
+) -> None:
+    """What the run holds afterwards stays held."""
+    one = log()
+    with gathering(journal, store):
+        journal.hold(one, setting(1), is_urgent=True)
+        submitted = journal.submit(one)
+    submitted.block()
+    wait_until(lambda: not journal._writer_looks, "the writer's thread sleeps")
+    journal.hold(one, checkpoint(2))
+    clock.wait_for_reads(5)
+    assert store.checkpoints("w") == [1]
+
+
+# -- messages from outside
+
+
+def test_message_from_outside_is_committed_by_its_sender(journal: Journal, store: ScriptedStore) -> None:
+    """Who is told whether its destination exists."""
+    store.unknown = frozenset({"nobody"})
+    before = threading.enumerate()
+    assert journal.send(message("w", "hello")).block() is True
+    assert journal.send(message("nobody", "lost")).block() is False
+    assert store.threads == [threading.current_thread()] * 2
+    assert (store.sent(), threading.enumerate()) == (["hello", "lost"], before)
+
+
+def test_messages_and_starts_are_answered_each_for_itself(journal: Journal, store: ScriptedStore) -> None:
+    store.unknown = frozenset({"nobody"})
+    with gathering(journal, store):
+        tickets: list[AnyTicket] = [
+            journal.send(message("w", "1")),
+            journal.start(start("w")),
+            journal.send(message("nobody", "2")),
+            journal.submit(log(), outcome=SUCCEEDED),
+            journal.start(start("v")),
+            journal.send(message("v", "3")),
+        ]
+    assert [ticket.block() for ticket in tickets] == [True, Started(), False, answer(), Started(), True]
+    assert (store.sent(), store.started(), len(store.batches)) == (["1", "2", "3"], ["w", "v"], 2)
+
+
+def test_message_does_not_wait_for_the_commit_under_way(store: ScriptedStore) -> None:
+    """Where the database commits several transactions at once, its own thread commits it."""
+    store.parallel_commits = 1
+    journal = Journal(store, ManualClock(), HOLD_BACK_S)
+    with gathering(journal, store):
+        assert journal.send(message("w", "hello")).block()
+        assert store.threads[-1] is threading.current_thread()
+        assert (store.sent(), len(store.batches)) == (["hello"], 1)
+    journal.close()
+
+
+def test_message_interrupted_beside_the_leader_is_committed_by_it(store: ScriptedStore) -> None:
+    store.parallel_commits = 1
+    journal = Journal(store, ManualClock(), HOLD_BACK_S)
+    with gathering(journal, store):
+        store.failures = [KeyboardInterrupt()]
+        ticket = journal.send(message("w", "hello"))
+        with pytest.raises(KeyboardInterrupt):
+            ticket.block()
+    assert (ticket.block(), store.sent()) == (True, ["hello"])
+    journal.close()
+
+
+def test_message_that_is_refused_hinders_no_other(journal: Journal, store: ScriptedStore) -> None:
+    store.refuses = lambda batch: any(one.text == "bad" for one in batch.messages)
+    tickets = [journal.send(message("w", text)) for text in ("1", "bad", "2")]
+    submitted = journal.submit(log(), outcome=SUCCEEDED)
+    assert (tickets[0].block(), tickets[2].block(), submitted.block()) == (True, True, answer())
+    with pytest.raises(ValueError, match="for good"):
+        tickets[1].block()
+    assert store.sent() == ["1", "2"]
+
+
+async def test_messages_of_an_event_loop_share_a_commit(journal: Journal, store: ScriptedStore) -> None:
+    store.stop_at_next_commit()
+    first = asyncio.ensure_future(journal.send(message("w", "first")).wait())
+    await asyncio.to_thread(store.wait_until_stopped)
+    together = asyncio.gather(*(journal.send(message("w", str(number))).wait() for number in range(50)))
+    await asyncio.sleep(0)
+    store.go()
+    assert await together == [True] * 50
+    assert await first is True
+    assert (len(store.batches), store.sent()) == (2, ["first", *map(str, range(50))])
+    assert threading.current_thread() not in store.threads
+
+
+# -- what the code of steps publishes
+
+
+def test_what_a_step_publishes_travels_with_what_its_run_held(journal: Journal, store: ScriptedStore) -> None:
+    one = log()
+    effects = [in_step(2, entry("a")), in_step(2, event(text="b"))]
+    journal.hold(one, checkpoint(1))
+    assert journal.submit(one, step_effects=effects).block() == answer()
+    with gathering(journal, store):
+        first = journal.submit(one, step_effects=[in_step(3, entry("c"))])
+        journal.hold(one, checkpoint(2))
+        second = journal.submit(one, step_effects=[in_step(3, entry("d"))])
+    assert (first.block(), second.block()) == (answer(), answer())
+    written = [run for batch in store.batches for run in batch.runs if run.workflow_id == "w"]
+    assert [run.step_effects for run in written] == [effects, [in_step(3, entry("c")), in_step(3, entry("d"))]]
+    assert store.checkpoints("w") == [1, 2]
+
+
+# -- who is told of commits
+
+
+class Told:
+    """Remembers what the journal tells of its commits."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.answers: list[BatchAnswer] = []
+
+    def __call__(self, batch: Batch, answer: BatchAnswer) -> None:
+        self.batches.append(batch)
+        self.answers.append(answer)
+
+
+def test_every_commit_is_told_once_with_its_answer(store: ScriptedStore) -> None:
+    """Also one that was tried again, or committed beside the leader; before its writer goes on."""
+    told = Told()
+    store.parallel_commits = 1
+    journal = Journal(store, ManualClock(), HOLD_BACK_S, told)
+    store.failures = [TransientStorageError("locked"), TransientStorageError("cut"), None]
+    journal.submit(log(), outcome=SUCCEEDED).block()
+    assert (told.batches, told.answers) == (store.batches, [BatchAnswer([], [answer()], [])])
+    with gathering(journal, store):
+        journal.send(message("w")).block()
+        assert told.batches == store.batches
+        submitted = journal.submit(log("other"), outcome=SUCCEEDED)
+    submitted.block()
+    journal.close()
+    assert told.batches == store.batches
+
+
+def test_commits_run_by_run_are_told_each_and_what_was_refused_is_not(store: ScriptedStore) -> None:
+    told = Told()
+    journal = Journal(store, ManualClock(), HOLD_BACK_S, told)
+    store.refuses = lambda batch: bool(checkpoints_of(batch, "guilty"))
+    with gathering(journal, store):
+        bad = journal.submit(log("guilty"), checkpoint=checkpoint(1))
+        good, sent = journal.submit(log("innocent"), outcome=SUCCEEDED), journal.send(message("w"))
+    assert (good.block(), sent.block()) == (answer("innocent"), True)
+    with pytest.raises(ValueError, match="for good"):
+        bad.block()
+    journal.close()
+    assert told.batches == store.batches
+    assert "guilty" not in {run.workflow_id for batch in told.batches for run in batch.runs}
+
+
+# -- what runs learn
+
+
+def test_run_remembers_that_it_may_not_go_on(journal: Journal, store: ScriptedStore) -> None:
+    """Whichever of its tickets was told so."""
+    one = log()
+    assert (journal.submit(one).block(), one.refusal) == (answer(), None)
+    store.status = "CANCELLED"
+    cancelled = journal.submit(one).block()
+    assert cancelled.status == "CANCELLED"
+    assert one.refusal == cancelled
+
+
+def test_barrier_may_be_asked_for_while_the_last_ticket_is_settled(journal: Journal, store: ScriptedStore) -> None:
+    """By another thread, at any moment."""
+
+    class ShyLog(RunLog):
+        """Its last ticket is gone when it is asked for again, as if it had been settled just then."""
+
+        def __getattribute__(self, name: str) -> Any:
+            value = super().__getattribute__(name)
+            if name == "last":
+                self.last = None
+            return value
+
+    one = ShyLog("w", "token of w")
+    store.stop_at_next_commit()
+    ticket = journal.submit(one, outcome=SUCCEEDED)
+    assert journal.barrier(one) in (ticket, None)
+    store.go()
+    assert ticket.block() == answer()
+
+
 # -- failures
 
 
@@ -470,7 +728,7 @@ def test_foreign_checkpoints_are_remembered(journal: Journal, store: ScriptedSto
 
 def test_a_batch_takes_no_more_writes_than_its_limit(journal: Journal, store: ScriptedStore) -> None:
     third = limits.MAX_BATCH_WRITES // 3
-    tickets = []
+    tickets: list[AnyTicket] = []
     with gathering(journal, store):
         for number in range(7):
             one = log(f"w{number}")
@@ -486,7 +744,7 @@ def test_a_batch_takes_no_more_characters_than_its_limit(journal: Journal, store
     """Unless its first write alone is longer, which is then alone."""
     half, huge = "x" * (limits.MAX_BATCH_CHARS // 2), "x" * (limits.MAX_BATCH_CHARS + 1)
     outputs = {"w0": half, "w1": half, "w2": "small", "w3": huge, "w4": "small"}
-    tickets = []
+    tickets: list[AnyTicket] = []
     with gathering(journal, store):
         for workflow_id, output in outputs.items():
             one = log(workflow_id)
@@ -500,6 +758,31 @@ def test_a_batch_takes_no_more_characters_than_its_limit(journal: Journal, store
     held = [[run.workflow_id for run in batch.runs] for batch in store.batches]
     assert held == [["plug"], ["w0", "w1"], ["w2"], ["w3"], ["w4"], ["w5"], []]
     assert store.started() == ["new"]
+
+
+def test_values_of_effects_count_as_characters(journal: Journal, store: ScriptedStore) -> None:
+    half = "x" * (limits.MAX_BATCH_CHARS // 2 + 1)
+    effects: list[Effect] = [message("v", half), event(text=half), entry(half), Receipt("id")]
+    tickets: list[AnyTicket] = []
+    with gathering(journal, store):
+        for number, effect in enumerate(effects):
+            tickets.append(journal.submit(log(f"w{number}"), checkpoint=doing(1, effect)))
+        tickets.append(journal.submit(log("w4"), step_effects=[in_step(1, entry(half))]))
+        tickets.append(journal.send(message("v", half)))
+        tickets.append(journal.send(message("v", "small")))
+    for ticket in tickets:
+        ticket.block()
+    held = [([run.workflow_id for run in batch.runs], len(batch.messages)) for batch in store.batches]
+    assert held == [(["plug"], 0), (["w0"], 0), (["w1"], 0), (["w2", "w3"], 0), (["w4"], 0), ([], 2)]
+
+
+def test_effects_of_steps_count_as_writes(journal: Journal, store: ScriptedStore) -> None:
+    most = [in_step(1, entry()) for _ in range(limits.MAX_BATCH_WRITES - 1)]
+    with gathering(journal, store):
+        tickets = [journal.submit(log(f"w{number}"), step_effects=most) for number in range(2)]
+    for ticket in tickets:
+        ticket.block()
+    assert [[run.workflow_id for run in batch.runs] for batch in store.batches] == [["plug"], ["w0"], ["w1"]]
 
 
 # -- event loops
@@ -587,6 +870,8 @@ def test_closing_makes_durable_what_was_recorded_and_refuses_the_rest(journal: J
         lambda: journal.submit(one),
         lambda: journal.submit(log("new"), outcome=SUCCEEDED),
         lambda: journal.start(start("new")),
+        lambda: journal.send(message("w")),
+        lambda: journal.submit(one, step_effects=[in_step(1, entry())]),
     ):
         with pytest.raises(JournalClosed):
             write()

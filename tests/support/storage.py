@@ -11,11 +11,13 @@ from dbos.model.values import (
     Checkpoint,
     ChildStart,
     Lease,
+    Message,
     Outcome,
     ProcessIdentity,
     RunAnswer,
     RunWrites,
     StartAnswer,
+    StepEffect,
     WorkflowStart,
 )
 from dbos.storage.batches import batch_store
@@ -26,6 +28,9 @@ from dbos.storage.reads import StepRow, WorkflowFilter, WorkflowRow, read_steps,
 VERSION = "version-1"
 SUCCEEDED = Outcome("SUCCESS", "the result", None, "pickle")
 FAILED = Outcome("ERROR", None, "the error", "pickle")
+
+Part = WorkflowStart | Message | RunWrites
+"""What a batch is made of."""
 
 
 def lease(lease_id: str = "lease-1", **others: Any) -> Lease:
@@ -85,23 +90,31 @@ def run(
     token: str = "token-1",
     children: tuple[ChildStart, ...] = (),
     outcome: Outcome | None = None,
+    step_effects: tuple[StepEffect, ...] = (),
 ) -> RunWrites:
     """What a run writes; with nothing given, a check."""
-    return RunWrites(workflow_id, token, list(checkpoints), list(children), outcome)
+    return RunWrites(workflow_id, token, list(checkpoints), list(children), outcome, list(step_effects))
 
 
-def commit(database: Database, *parts: WorkflowStart | RunWrites) -> BatchAnswer:
-    """Commit starts and writes of runs as one batch."""
+def batch_of(*parts: Part) -> Batch:
+    """Starts, messages from outside and writes of runs as one batch."""
     batch = Batch()
     for part in parts:
         if isinstance(part, WorkflowStart):
             batch.starts.append(part)
+        elif isinstance(part, Message):
+            batch.messages.append(part)
         else:
             batch.runs.append(part)
-    return batch_store(database).commit(batch)
+    return batch
 
 
-def commit_patiently(database: Database, *parts: WorkflowStart | RunWrites) -> BatchAnswer:
+def commit(database: Database, *parts: Part) -> BatchAnswer:
+    """Commit starts, messages from outside and writes of runs as one batch."""
+    return batch_store(database).commit(batch_of(*parts))
+
+
+def commit_patiently(database: Database, *parts: Part) -> BatchAnswer:
     """Commit as the journal does: again while the database is busy."""
     while True:
         try:

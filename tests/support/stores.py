@@ -19,7 +19,9 @@ class ScriptedStore:
         failures: What the next tries raise, one each; `None` lets a try succeed.
         refuses: Whether a batch is refused for good, with a `ValueError`.
         foreign: The steps that every run is told another one had recorded.
-        parallel_commits: How many starts may be committed beside a batch.
+        status: The status that every run is told.
+        unknown: The destinations that do not exist.
+        parallel_commits: How many starts and messages may be committed beside a batch.
     """
 
     def __init__(self) -> None:
@@ -28,6 +30,8 @@ class ScriptedStore:
         self.failures: list[BaseException | None] = []
         self.refuses: Callable[[Batch], bool] = lambda batch: False
         self.foreign: frozenset[int] = frozenset()
+        self.status = "PENDING"
+        self.unknown: frozenset[str] = frozenset()
         self.parallel_commits = 0
         self._changed = threading.Condition()
         self._must_stop = False
@@ -50,10 +54,11 @@ class ScriptedStore:
             self.batches.append(batch)
             self._changed.notify_all()
         runs = [
-            RunAnswer(run.token, "PENDING", self.foreign, {c.function_id: Started() for c in run.children})
+            RunAnswer(run.token, self.status, self.foreign, {c.function_id: Started() for c in run.children})
             for run in batch.runs
         ]
-        return BatchAnswer([Started()] * len(batch.starts), runs)
+        messages = [message.destination_id not in self.unknown for message in batch.messages]
+        return BatchAnswer([Started()] * len(batch.starts), runs, messages)
 
     def stop_at_next_commit(self) -> None:
         """The next commit stands still until `go`."""
@@ -84,6 +89,10 @@ class ScriptedStore:
     def started(self) -> list[str]:
         """The ids of the workflows that were started, in the order in which they were committed."""
         return [start.workflow_id for batch in self.batches for start in batch.starts]
+
+    def sent(self) -> list[str]:
+        """The texts of the messages from outside, in the order in which they were committed."""
+        return [message.text for batch in self.batches for message in batch.messages]
 
 
 def checkpoints_of(batch: Batch, workflow_id: str) -> list[Checkpoint]:

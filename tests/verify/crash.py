@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.support import ledger
 from tests.support.processes import Child, Spawner
@@ -21,6 +22,7 @@ from tests.verify.rows import read_rows
 WORKERS = 2
 NURSERY = Path(__file__).with_name("nursery.py")
 MOST_K = 60
+MOST_FAILURES = 6
 
 
 class Nurseries:
@@ -60,6 +62,10 @@ class Scenario:
     hold_back_s: float = HELD
     also_kill_second_life: bool = False
     """Whether the second life is killed too, before its first commit."""
+    operation: str = "journal"
+    """Whose transactions are counted."""
+    variant: str = ""
+    """See `Life`."""
 
 
 def run_all_k(nurseries: Nurseries, scenario: Scenario, directory: Path, replay: str) -> None:
@@ -87,27 +93,39 @@ def run_all_k(nurseries: Nurseries, scenario: Scenario, directory: Path, replay:
                     failures[k] = failure
                     were_reached.append(True)
             reached += sum(were_reached)
-            if not all(were_reached) or group[-1] > MOST_K:
+            if not all(were_reached) or group[-1] > MOST_K or len(failures) > MOST_FAILURES:
                 break
     if failures:
         first = min(failures)
         raise AssertionError(
-            f"{scenario.action} at {scenario.moment} failed for k = {', '.join(map(str, sorted(failures)))}. "
+            f"{scenario.action} at {scenario.operation} {scenario.moment} failed for "
+            f"k = {', '.join(map(str, sorted(failures)))}. "
             f"Replay one with:\n    CRASH=all CRASH_K={first} .venv/bin/pytest '{replay}'\n\n{failures[first]}"
         )
-    program = next(entry for entry in ledger.read(_ledger(directory, 1)) if entry["kind"] == "program")
-    assert reached >= program["commits"], f"reached {reached} times only, so nothing was proved: {program}"
+    program = _of_kind("program", _ledger(directory, 1))[0]
+    least = program["commits"][scenario.operation]
+    assert reached >= least, f"reached {reached} times only, so nothing was proved: {program}"
+    hit = {entry["guard"] for k in range(1, next(numbers)) for entry in _of_kind("guard", _ledger(directory, k))}
+    assert hit.issuperset(program.get("guards", [])), f"only these guards were hit, so nothing was proved: {hit}"
 
 
 def run_k(nurseries: Nurseries, scenario: Scenario, k: int, directory: Path) -> bool:
     """Run the scenario for one k, and check it; whether k was reached."""
-    plan = Plan(scenario.action, scenario.moment, k)
+    plan = Plan(scenario.action, scenario.moment, k, (scenario.operation,))
     url = scenario.url.replace("{k}", str(k))
     entries, output = _ledger(directory, k), directory / f"output-{k}.txt"
-    life = Life(str(scenario.program), url, str(entries), schema=f"k{k}", plan=plan, hold_back_s=scenario.hold_back_s)
+    life = Life(
+        str(scenario.program),
+        url,
+        str(entries),
+        schema=f"k{k}",
+        plan=plan,
+        hold_back_s=scenario.hold_back_s,
+        variant=scenario.variant,
+    )
     with _told(entries, output):
         code = nurseries.run(life, output)
-        reached = any(entry["kind"] == "reached" for entry in ledger.read(entries))
+        reached = bool(_of_kind("reached", entries))
         if scenario.action == "final":
             assert code == 0, f"the first life ended with {code}"
             rows = read_rows(url, life.schema)
@@ -137,6 +155,10 @@ def _live_on(nurseries: Nurseries, scenario: Scenario, life: Life, output: Path)
         if code != -9:
             break
     return number - 1, code
+
+
+def _of_kind(kind: str, entries: Path) -> list[dict[str, Any]]:
+    return [entry for entry in ledger.read(entries) if entry["kind"] == kind]
 
 
 def _ledger(directory: Path, k: int) -> Path:

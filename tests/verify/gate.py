@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from dbos import DBOS
+from dbos.storage.database import Database
 from dbos.storage.errors import TransientStorageError
 from tests.support import ledger
 
@@ -22,6 +24,10 @@ Moment = Literal["begin", "before_commit", "after_commit"]
 Action = Literal["kill", "stop", "transient", "final"]
 """SIGKILL; SIGSTOP, to be continued by the parent; an error that passes (after the commit: a lost acknowledgement);
 an error that stays."""
+
+
+databases_of_clients: list[Database] = []
+"""What clients in this process write to, through the gate."""
 
 
 class FinalFailure(Exception):
@@ -77,9 +83,13 @@ class CountingGate:
             raise FinalFailure(f"made by the test at {where}")
 
 
-def _no_other_writer() -> AbstractContextManager[object]:
+@contextmanager
+def _no_other_writer() -> Generator[None, None, None]:
     """Keeps other threads out of write transactions where those lock the whole database, as on SQLite."""
     application = DBOS._application
     assert application is not None
     assert application.executor is not None
-    return application.executor.database.write_lock
+    with ExitStack() as locks:
+        for database in (application.executor.database, *databases_of_clients):
+            locks.enter_context(database.write_lock)
+        yield

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dbos.error import DBOSInitializationError
+from dbos.model.limits import MAX_QUEUE_BYTES
+from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.serializer import Serializer
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ class DBOSConfig(TypedDict, total=False):
             of the workflows' source.
         executor_id: A label for this process. Default: ``local``.
         serializer: How values are stored. Default: pickle.
+        use_listen_notify: Whether processes notify each other through PostgreSQL of messages, events and the ends of
+            workflows, or only look for them now and then. Default: True. SQLite has no notifications; its processes
+            watch the file.
+        notification_listener_polling_interval_sec: How long to wait at most before looking without having been
+            notified, in seconds. Default: 1.
         log_level: Of the logger ``dbos``. Default: ``INFO``.
     """
 
@@ -83,6 +90,8 @@ class Settings:
     application_id: str
     serializer: Serializer | None
     log_level: str
+    uses_notifications: bool
+    longest_poll_s: float
     given: Mapping[str, Any]
 
 
@@ -147,6 +156,8 @@ def check_config(config: Any) -> Settings:
         application_id=os.environ.get("DBOS__APPID", ""),
         serializer=given.get("serializer"),
         log_level=given.get("log_level", "INFO").upper(),
+        uses_notifications=given.get("use_listen_notify", True),
+        longest_poll_s=float(given.get("notification_listener_polling_interval_sec", LONGEST_INTERVAL_S)),
         given=given,
     )
 
@@ -168,6 +179,9 @@ def _check_value(key: str, value: object) -> None:
         _expect(key, value, isinstance(value, str), "a str")
         _expect(key, value, key == "name" or value != "", "not empty (leave it out for the default)")
         _expect(key, value, "\x00" not in str(value), "without NUL characters")
+        if key == "application_version":
+            is_short = len(str(value).encode("utf-8", "replace")) <= MAX_QUEUE_BYTES
+            _expect(key, value, is_short, f"at most {MAX_QUEUE_BYTES} bytes long")
     elif key in _BOOLEANS:
         _expect(key, value, isinstance(value, bool), "True or False")
     elif key in _INTEGERS:

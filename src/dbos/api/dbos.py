@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from dbos.api.config import DBOSConfig, check_config
 from dbos.api.lifecycle import Application, set_up_logging
 from dbos.api.management_methods import ManagementMethods
+from dbos.api.messaging_methods import MessagingMethods
+from dbos.api.queues import Queue, listen
 from dbos.api.workflow_methods import WorkflowMethods
 from dbos.error import DBOSException
 from dbos.runtime.context import CONTEXT, StepStatus
-from dbos.runtime.registry import REGISTRY
+from dbos.runtime.registry import QUEUES, REGISTRY
 
 T = TypeVar("T")
 
@@ -32,7 +34,7 @@ class _classproperty(Generic[T]):
         return self._function(owner)
 
 
-class DBOS(WorkflowMethods, ManagementMethods):
+class DBOS(WorkflowMethods, MessagingMethods, ManagementMethods):
     """Durable workflows.
 
     ``DBOS(config=...)`` configures the application, ``DBOS.launch()`` starts it. The decorators work before either.
@@ -72,6 +74,20 @@ class DBOS(WorkflowMethods, ManagementMethods):
         cls._configured("DBOS.launch()").launch()
 
     @classmethod
+    def listen_queues(cls, queues: Iterable[Queue]) -> None:
+        """Start workflows of these queues only; by default, of all that are declared in this process.
+
+        It says nothing about enqueueing. Workflows that were resumed, forked or debounced are always started.
+
+        Raises:
+            DBOSException: It was called after ``DBOS.launch()``.
+        """
+        application = DBOS._application
+        if application is not None and application.executor is not None:
+            raise DBOSException("DBOS.listen_queues() was called after DBOS.launch(). Call it before.")
+        listen(queues)
+
+    @classmethod
     def destroy(cls, *, destroy_registry: bool = False, workflow_completion_timeout_sec: float = 0) -> None:
         """Stop: what was recorded is durable, running workflows are interrupted and stay recoverable.
 
@@ -79,14 +95,17 @@ class DBOS(WorkflowMethods, ManagementMethods):
 
         Args:
             destroy_registry: Whether to forget the decorated functions too.
-            workflow_completion_timeout_sec: How long to wait for running workflows to end, in seconds.
+            workflow_completion_timeout_sec: How long to wait for running workflows to end, in seconds. What waits on
+                queues is not started any more meanwhile, also if a running workflow waits for it.
         """
         with _lock:
             application, DBOS._application = DBOS._application, None
         if application is not None:
             application.shut_down(workflow_completion_timeout_sec)
+            QUEUES.listen(None)
         if destroy_registry:
             REGISTRY.clear()
+            QUEUES.clear()
 
     @classmethod
     def reset_system_database(cls) -> None:

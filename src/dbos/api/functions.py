@@ -45,7 +45,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
         refuse_in_step(context, f"Workflow {workflow.name}")
         if context.run is None:
             workflow_id = take_next_id(context) or new_workflow_id()
-            return call_workflow(executor, Call(workflow, workflow_id, args, kwargs))
+            return call_workflow(executor, Call(workflow, workflow_id, args, kwargs, context.timeout))
         function_id, result_id = context.run.next_function_id(), context.run.next_function_id()
         return call_child(
             context.run, function_id, result_id, child_call(context, context.run, function_id, workflow, args, kwargs)
@@ -121,8 +121,8 @@ def child_call(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Call:
-    """The call of a child workflow, with the id that was set for it or one derived from its parent's."""
-    return Call(workflow, take_next_id(context) or child_id(parent, function_id), args, kwargs)
+    """The call of a child workflow, with what was set for it; its id is derived from its parent's otherwise."""
+    return Call(workflow, take_next_id(context) or child_id(parent, function_id), args, kwargs, context.timeout)
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

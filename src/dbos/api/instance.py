@@ -51,6 +51,8 @@ def refuse_on_loop(name: str, instead: str | None = None) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
+    if name.endswith("read_stream"):
+        raise RuntimeError(f"{name} would block the running event loop. Use `async for` with {name}_async.")
     raise RuntimeError(f"{name} would block the running event loop. Use {instead or name + '_async'} and await it.")
 
 

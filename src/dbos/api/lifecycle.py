@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
     from dbos.storage.database import Database
     from dbos.storage.gate import Gate
+    from dbos.storage.hints import Hints
 
 _logger = logging.getLogger("dbos")
 
@@ -31,7 +32,8 @@ PATCHING_VERSION = "PATCHING_ENABLED"
 class Application:
     """A configured application, launched or not.
 
-    ``clock``, ``gate`` and the times are the seams for tests, to be set before the launch.
+    ``clock``, ``gate``, the times and ``drops_hints`` (of other processes) are the seams for tests, to be set before
+    the launch.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,6 +43,7 @@ class Application:
         self.hold_back_s = 0.002
         self.renew_interval_s = RENEW_INTERVAL_S
         self.lease_ttl_s = TTL_S
+        self.drops_hints = False
         self._lock = threading.Lock()
         self._executor: Executor | None = None
 
@@ -84,7 +87,9 @@ class Application:
                         hold_back_s=self.hold_back_s,
                         renew_interval_s=self.renew_interval_s,
                         lease_ttl_s=self.lease_ttl_s,
+                        longest_poll_s=settings.longest_poll_s,
                     ),
+                    self._open_hints(database),
                 )
                 executor.register()
             except BaseException:
@@ -144,6 +149,13 @@ class Application:
                 reset(database)
             finally:
                 database.close()
+
+    def _open_hints(self, database: Database) -> Hints:
+        from dbos.storage.hints import NoHints, open_hints
+
+        return (
+            NoHints() if self.drops_hints else open_hints(database, uses_notifications=self.settings.uses_notifications)
+        )
 
     def _open_database(self) -> Database:
         from dbos.storage.opening import open_database

@@ -1,94 +1,27 @@
-"""The part of ``DBOS`` that lists and manages workflows."""
+"""The part of ``DBOS`` that lists and steers workflows."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Any
 
+from dbos.api import listing
+from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.instance import refuse_on_loop
-from dbos.api.reads import list_steps_core, list_workflows_core, workflow_filter
-from dbos.api.status import StepInfo, WorkflowStatus
+from dbos.api.management import cancel_core, delete_core, fork_core, resume_core
+from dbos.api.reads import list_steps_core
+from dbos.api.status import StepInfo
+from dbos.api.twins import awaited, blocking
 from dbos.runtime.drivers import drive, drive_async
 
 
 class ManagementMethods:
-    """Listing workflows and their steps."""
+    """Listing workflows and their steps; cancel, resume, fork, delete."""
 
-    @classmethod
-    def list_workflows(
-        cls,
-        *,
-        workflow_ids: list[str] | None = None,
-        status: str | list[str] | None = None,
-        start_time: str | None = None,
-        end_time: str | None = None,
-        name: str | list[str] | None = None,
-        app_version: str | list[str] | None = None,
-        forked_from: str | list[str] | None = None,
-        user: str | list[str] | None = None,
-        queue_name: str | list[str] | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        sort_desc: bool = False,
-        workflow_id_prefix: str | None = None,
-        load_input: bool = True,
-        load_output: bool = True,
-        executor_id: str | list[str] | None = None,
-        parent_workflow_id: str | list[str] | None = None,
-    ) -> list[WorkflowStatus]:
-        """The workflows that meet all the given conditions, oldest first.
-
-        Args:
-            workflow_ids: With these ids.
-            status: With this status, or one of these.
-            start_time: Created at this RFC 3339 time or later; without an offset it is local time.
-            end_time: Created at this time or earlier.
-            name: Of this function, or one of these.
-            app_version: Started by this application version.
-            forked_from: Forked from this workflow.
-            user: Started by this authenticated user.
-            queue_name: Enqueued on this queue.
-            limit: At most so many.
-            offset: Leaving out so many first.
-            sort_desc: Newest first.
-            workflow_id_prefix: Whose ids begin with this, taken literally.
-            load_input: Whether to load the arguments.
-            load_output: Whether to load results and exceptions.
-            executor_id: Last run by the executor of this label.
-            parent_workflow_id: Started by this workflow.
-
-        Raises:
-            ValueError: A condition that makes no sense: an unknown status, a malformed time, a negative number.
-        """
-        refuse_on_loop("DBOS.list_workflows")
-        arguments = {key: value for key, value in locals().items() if key != "cls"}
-        return drive(list_workflows_core(workflow_filter(**arguments)))
-
-    @classmethod
-    def list_workflows_async(
-        cls,
-        *,
-        workflow_ids: list[str] | None = None,
-        status: str | list[str] | None = None,
-        start_time: str | None = None,
-        end_time: str | None = None,
-        name: str | list[str] | None = None,
-        app_version: str | list[str] | None = None,
-        forked_from: str | list[str] | None = None,
-        user: str | list[str] | None = None,
-        queue_name: str | list[str] | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        sort_desc: bool = False,
-        workflow_id_prefix: str | None = None,
-        load_input: bool = True,
-        load_output: bool = True,
-        executor_id: str | list[str] | None = None,
-        parent_workflow_id: str | list[str] | None = None,
-    ) -> Coroutine[Any, Any, list[WorkflowStatus]]:
-        """As ``list_workflows``."""
-        arguments = {key: value for key, value in locals().items() if key != "cls"}
-        return drive_async(list_workflows_core(workflow_filter(**arguments)))
+    list_workflows = staticmethod(blocking(listing.list_workflows))
+    list_workflows_async = staticmethod(awaited(listing.list_workflows))
+    list_queued_workflows = staticmethod(blocking(listing.list_queued_workflows))
+    list_queued_workflows_async = staticmethod(awaited(listing.list_queued_workflows))
 
     @classmethod
     def list_workflow_steps(cls, workflow_id: str) -> list[StepInfo]:
@@ -100,3 +33,91 @@ class ManagementMethods:
     def list_workflow_steps_async(cls, workflow_id: str) -> Coroutine[Any, Any, list[StepInfo]]:
         """As ``list_workflow_steps``."""
         return drive_async(list_steps_core(workflow_id))
+
+    @classmethod
+    def cancel_workflow(cls, workflow_id: str) -> None:
+        """Cancel a workflow: it stops before its next step, and if it waits, at once.
+
+        The step that it is in is still recorded. Its children go on. A workflow that has ended, or does not exist, is
+        left alone.
+
+        Args:
+            workflow_id: Its id.
+        """
+        refuse_on_loop("DBOS.cancel_workflow")
+        drive(cancel_core(workflow_id))
+
+    @classmethod
+    def cancel_workflow_async(cls, workflow_id: str) -> Coroutine[Any, Any, None]:
+        """As ``cancel_workflow``."""
+        return drive_async(cancel_core(workflow_id))
+
+    @classmethod
+    def resume_workflow(cls, workflow_id: str) -> WorkflowHandle[Any]:
+        """Have a cancelled workflow, or one that was recovered too often, run on after its last recorded step.
+
+        It has no deadline any more. An enqueued workflow starts at once, past its queue. A workflow that runs or has
+        ended is left as it is; the handle gives its outcome.
+
+        Args:
+            workflow_id: Its id.
+
+        Raises:
+            DBOSNonExistentWorkflowError: There is no such workflow.
+        """
+        refuse_on_loop("DBOS.resume_workflow")
+        drive(resume_core(workflow_id))
+        return WorkflowHandle(workflow_id)
+
+    @classmethod
+    def resume_workflow_async(cls, workflow_id: str) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
+        """As ``resume_workflow``."""
+        return _handle_after(drive_async(resume_core(workflow_id)))
+
+    @classmethod
+    def fork_workflow(
+        cls, workflow_id: str, start_step: int, *, application_version: str | None = None
+    ) -> WorkflowHandle[Any]:
+        """Start a copy of a workflow that begins with the given step: the steps before it are not run again.
+
+        The copy has the original's arguments, and the events and streams as of that step. Its id is random, unless
+        ``SetWorkflowID`` sets it.
+
+        Args:
+            workflow_id: The original.
+            start_step: The first step to run, as ``list_workflow_steps`` numbers them; what is below 1 means 1.
+            application_version: The version of the application that is to run it; ``None`` for any.
+
+        Raises:
+            DBOSNonExistentWorkflowError: There is no such workflow.
+            DBOSWorkflowConflictIDError: The id that was set belongs to another workflow.
+        """
+        refuse_on_loop("DBOS.fork_workflow")
+        return WorkflowHandle(drive(fork_core(workflow_id, start_step, application_version)))
+
+    @classmethod
+    def fork_workflow_async(
+        cls, workflow_id: str, start_step: int, *, application_version: str | None = None
+    ) -> Coroutine[Any, Any, WorkflowHandleAsync[Any]]:
+        """As ``fork_workflow``."""
+        return _handle_after(drive_async(fork_core(workflow_id, start_step, application_version)))
+
+    @classmethod
+    def delete_workflow(cls, workflow_id: str, *, delete_children: bool = False) -> None:
+        """Delete a workflow with its steps, events, streams and messages. One that runs stops; none is left alone.
+
+        Args:
+            workflow_id: Its id.
+            delete_children: Whether to delete the workflows that it started too, and theirs.
+        """
+        refuse_on_loop("DBOS.delete_workflow")
+        drive(delete_core(workflow_id, delete_children))
+
+    @classmethod
+    def delete_workflow_async(cls, workflow_id: str, *, delete_children: bool = False) -> Coroutine[Any, Any, None]:
+        """As ``delete_workflow``."""
+        return drive_async(delete_core(workflow_id, delete_children))
+
+
+async def _handle_after(workflow_id: Coroutine[Any, Any, str]) -> WorkflowHandleAsync[Any]:
+    return WorkflowHandleAsync(await workflow_id)

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from dbos.api.instance import get_executor, recording_run
 from dbos.api.status import StepInfo, WorkflowStatus, epoch_ms, step_info, workflow_status
 from dbos.model.limits import check_storable
-from dbos.model.status import WorkflowStatusString
+from dbos.model.status import LIVE, WorkflowStatusString
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Returned
-from dbos.runtime.executor import Executor
+from dbos.runtime.gateway import Gateway
 from dbos.runtime.steps import record_call
 from dbos.storage.reads import WorkflowFilter, read_steps, read_workflows
 
@@ -19,34 +19,36 @@ T = TypeVar("T")
 _STATUSES = frozenset(status.value for status in WorkflowStatusString)
 
 
-def status_core(workflow_id: str, caller: str) -> Core[Ending[WorkflowStatus | None]]:
+def status_core(workflow_id: str, caller: str, client: Gateway | None = None) -> Core[Ending[WorkflowStatus | None]]:
     """The workflow's status, ``None`` if there is no such workflow. ``caller`` is named in errors."""
     _check_texts("workflow_id", [workflow_id])
 
-    def read(executor: Executor) -> WorkflowStatus | None:
-        rows = read_workflows(executor.database, WorkflowFilter(workflow_ids=[workflow_id]))
-        return workflow_status(rows[0], executor.codec) if rows else None
+    def read(gateway: Gateway) -> WorkflowStatus | None:
+        rows = read_workflows(gateway.database, WorkflowFilter(workflow_ids=[workflow_id]))
+        return workflow_status(rows[0], gateway.codec) if rows else None
 
-    return _recorded("DBOS.getStatus", caller, read)
-
-
-def list_workflows_core(wanted: WorkflowFilter) -> Core[Ending[list[WorkflowStatus]]]:
-    """The workflows that the filter asks for."""
-
-    def read(executor: Executor) -> list[WorkflowStatus]:
-        return [workflow_status(row, executor.codec) for row in read_workflows(executor.database, wanted)]
-
-    return _recorded("DBOS.listWorkflows", "DBOS.list_workflows", read)
+    return recorded_call("DBOS.getStatus", caller, read, client)
 
 
-def list_steps_core(workflow_id: str) -> Core[Ending[list[StepInfo]]]:
+def list_workflows_core(
+    wanted: WorkflowFilter, name: str, caller: str, client: Gateway | None = None
+) -> Core[Ending[list[WorkflowStatus]]]:
+    """The workflows that the filter asks for; in a workflow it is recorded under the name."""
+
+    def read(gateway: Gateway) -> list[WorkflowStatus]:
+        return [workflow_status(row, gateway.codec) for row in read_workflows(gateway.database, wanted)]
+
+    return recorded_call(name, caller, read, client)
+
+
+def list_steps_core(workflow_id: str, client: Gateway | None = None) -> Core[Ending[list[StepInfo]]]:
     """The recorded steps of a workflow."""
     _check_texts("workflow_id", [workflow_id])
 
-    def read(executor: Executor) -> list[StepInfo]:
-        return [step_info(row, executor.codec) for row in read_steps(executor.database, workflow_id)]
+    def read(gateway: Gateway) -> list[StepInfo]:
+        return [step_info(row, gateway.codec) for row in read_steps(gateway.database, workflow_id)]
 
-    return _recorded("DBOS.listWorkflowSteps", "DBOS.list_workflow_steps", read)
+    return recorded_call("DBOS.listWorkflowSteps", "DBOS.list_workflow_steps", read, client)
 
 
 def workflow_filter(
@@ -62,12 +64,13 @@ def workflow_filter(
     user: str | Sequence[str] | None,
     forked_from: str | Sequence[str] | None,
     parent_workflow_id: str | Sequence[str] | None,
-    workflow_id_prefix: str | None,
+    workflow_id_prefix: str | Sequence[str] | None,
     limit: int | None,
     offset: int | None,
     sort_desc: bool,
     load_input: bool,
     load_output: bool,
+    queues_only: bool = False,
 ) -> WorkflowFilter:
     """Check and translate the arguments of ``list_workflows``.
 
@@ -81,10 +84,10 @@ def workflow_filter(
             raise ValueError(f"There is no status {one!r}. The statuses are {', '.join(sorted(_STATUSES))}.")
     _check_count("limit", limit)
     _check_count("offset", offset)
+    if queues_only and statuses is None:
+        statuses = sorted(LIVE)
     if isinstance(workflow_ids, str):
         raise TypeError(f"workflow_ids must be a list of str, not a str: [{workflow_ids!r}].")
-    if workflow_id_prefix is not None:
-        _check_texts("workflow_id_prefix", [workflow_id_prefix])
     return WorkflowFilter(
         workflow_ids=_several("workflow_ids", workflow_ids),
         statuses=statuses,
@@ -97,12 +100,13 @@ def workflow_filter(
         parents=_several("parent_workflow_id", parent_workflow_id),
         created_from_ms=epoch_ms(start_time, "start_time"),
         created_to_ms=epoch_ms(end_time, "end_time"),
-        id_prefix=workflow_id_prefix,
+        id_prefixes=_several("workflow_id_prefix", workflow_id_prefix),
         limit=limit,
         offset=offset,
         sort_desc=sort_desc,
         load_input=load_input,
         load_output=load_output,
+        queues_only=queues_only,
     )
 
 
@@ -133,20 +137,32 @@ def _check_count(argument: str, count: object) -> None:
         raise ValueError(f"{argument} is {count}, and must not be negative or beyond 2^63.")
 
 
-def _recorded(name: str, caller: str, read: Callable[[Executor], T]) -> Core[Ending[T]]:
-    executor = get_executor(caller)
+def recorded_call(
+    name: str, caller: str, call: Callable[[Gateway], T], client: Gateway | None = None
+) -> Core[Ending[T]]:
+    """Call what asks or changes the database; in a workflow it is recorded as a step, once for all replays.
+
+    Args:
+        name: The step's name.
+        caller: The public method, for errors.
+        call: What is called; it may block.
+        client: The client that calls; ``None`` for the application.
+    """
+    gateway = get_executor(caller) if client is None else client
+    if client is not None:
+        client.check_open()
 
     def work() -> T:
         # Nobody who reads shall miss what this process is still holding back.
-        executor.journal.flush()
-        return read(executor)
+        gateway.flush()
+        return call(gateway)
 
     context, is_recorded = recording_run()
-    if context.run is not None and is_recorded:
+    if client is None and context.run is not None and is_recorded:
         return record_call(context.run, context.run.next_function_id(), name, work)
-    return _unrecorded(executor, work)
+    return _unrecorded(gateway, work)
 
 
-def _unrecorded(executor: Executor, work: Callable[[], T]) -> Generator[Command, Any, Ending[T]]:
-    value: T = yield Offload(executor.threads.submit, work)
+def _unrecorded(gateway: Gateway, work: Callable[[], T]) -> Generator[Command, Any, Ending[T]]:
+    value: T = yield Offload(gateway.threads.submit, work)
     return Returned(value)

@@ -7,8 +7,8 @@ from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
 
-from dbos.model.limits import check_workflow_id
-from dbos.runtime.context import CONTEXT, Context, NextId
+from dbos.model.limits import check_timeout, check_workflow_id
+from dbos.runtime.context import CONTEXT, Context, NextId, SetTimeout
 
 _logger = logging.getLogger("dbos")
 
@@ -41,14 +41,51 @@ class SetWorkflowID:
         CONTEXT.reset(self._tokens.pop())
 
 
-def take_next_id(context: Context) -> str | None:
-    """The id that was set for the next workflow, once."""
+class SetWorkflowTimeout:
+    """Give the workflows that are started inside the block this long to complete, from their start on.
+
+    When the time is over, the workflow is cancelled, and with it its children, which have its deadline unless they are
+    given a timeout of their own. It is durable: it passes also while no process runs.
+
+    Args:
+        workflow_timeout_sec: In seconds; ``None`` for no timeout, not even one that would be inherited.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not positive, not finite, or longer than a hundred years.
+    """
+
+    def __init__(self, workflow_timeout_sec: float | None) -> None:
+        if workflow_timeout_sec is not None:
+            workflow_timeout_sec = check_timeout(workflow_timeout_sec, "A workflow's timeout")
+            if workflow_timeout_sec <= 0:
+                raise ValueError("A workflow's timeout is 0, and must be positive.")
+        self._timeout = SetTimeout(workflow_timeout_sec)
+        self._tokens: list[Token[Context]] = []
+
+    def __enter__(self) -> SetWorkflowTimeout:
+        self._tokens.append(CONTEXT.set(replace(CONTEXT.get(), timeout=self._timeout)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        CONTEXT.reset(self._tokens.pop())
+
+
+def take_next_id(context: Context, without: str = "a second workflow gets an id of its own") -> str | None:
+    """The id that was set for the next workflow, once.
+
+    Args:
+        context: Where it was set.
+        without: What becomes of the call for which it is used up, for the warning.
+    """
     next_id = context.next_id
     if next_id is None:
         return None
     if next_id.is_used:
         _logger.warning(
-            "A second workflow was started inside SetWorkflowID(%r); it gets an id of its own", next_id.workflow_id
+            "SetWorkflowID(%r) was used up by the first call in its block; %s", next_id.workflow_id, without
         )
         return None
     next_id.is_used = True

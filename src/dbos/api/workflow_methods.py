@@ -224,7 +224,7 @@ class WorkflowMethods:
         refuse_on_loop("DBOS.retrieve_workflow")
         if existing_workflow and drive(status_core(workflow_id, "DBOS.retrieve_workflow")) is None:
             raise DBOSNonExistentWorkflowError(workflow_id)
-        return WorkflowHandle(workflow_id)
+        return WorkflowHandle(workflow_id, must_exist=existing_workflow)
 
     @classmethod
     async def retrieve_workflow_async(
@@ -233,7 +233,7 @@ class WorkflowMethods:
         """As ``retrieve_workflow``."""
         if existing_workflow and await drive_async(status_core(workflow_id, "DBOS.retrieve_workflow_async")) is None:
             raise DBOSNonExistentWorkflowError(workflow_id)
-        return WorkflowHandleAsync(workflow_id)
+        return WorkflowHandleAsync(workflow_id, must_exist=existing_workflow)
 
     @classmethod
     def get_workflow_status(cls, workflow_id: str) -> WorkflowStatus | None:
@@ -250,12 +250,12 @@ class WorkflowMethods:
     def get_result(cls, workflow_id: str, *, polling_interval_sec: float = 1.0) -> Any:
         """Wait for a workflow, which may not exist yet, to end; return its result or raise its exception."""
         refuse_on_loop("DBOS.get_result")
-        return drive(result_core(workflow_id, None, polling_interval_sec))
+        return drive(result_core(workflow_id, polling_interval_s=polling_interval_sec))
 
     @classmethod
     def get_result_async(cls, workflow_id: str, *, polling_interval_sec: float = 1.0) -> Coroutine[Any, Any, Any]:
         """As ``get_result``."""
-        return drive_async(result_core(workflow_id, None, polling_interval_sec))
+        return drive_async(result_core(workflow_id, polling_interval_s=polling_interval_sec))
 
 
 def _start_core(
@@ -271,7 +271,7 @@ def _start_core(
     context = CONTEXT.get()
     refuse_in_step(context, caller)
     if context.run is None:
-        call = Call(function, take_next_id(context) or new_workflow_id(), args, kwargs)
+        call = Call(function, take_next_id(context) or new_workflow_id(), args, kwargs, context.timeout)
         return start_in_background(executor, call, loop)
     parent = context.run
     function_id = parent.next_function_id()

@@ -11,8 +11,32 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how an enqueued workflow waits to be started.
+
+    Attributes:
+        queue: The queue's name.
+        deduplication_id: Of those with this id, the queue holds one at a time.
+        priority: The lowest goes first.
+        partition_key: The part of the queue, if it is partitioned.
+        user: Who it is started for.
+        roles: What that one may do, as JSON.
+    """
+
+    queue: str
+    deduplication_id: str | None = None
+    priority: int = 0
+    partition_key: str | None = None
+    user: str | None = None
+    roles: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowStart:
-    """The row of a new workflow. ``token`` is the claim of the run that begins with it, ``None`` if nobody runs it."""
+    """The row of a new workflow.
+
+    ``token`` is the claim of the run that begins with it, ``None`` if nobody runs it; ``place`` is where it waits then.
+    """
 
     workflow_id: str
     name: str
@@ -29,11 +53,76 @@ class WorkflowStart:
     parent_workflow_id: str | None = None
     timeout_ms: int | None = None
     deadline_ms: int | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message on its way to a workflow.
+
+    Attributes:
+        message_id: Unique for every message.
+        destination_id: The workflow that it is sent to.
+        topic: What it is about; see ``dbos.model.limits.NO_TOPIC``.
+        text: The serialized value.
+        serialization: The value's format.
+        key: Sent from outside of workflows: a message with this key is delivered to this destination once.
+        lasts: Whether the key is the sender's own and kept; else it only tells tries of one send from each other.
+    """
+
+    message_id: str
+    destination_id: str
+    topic: str
+    text: str
+    serialization: str
+    key: str | None = None
+    lasts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A message that its receiver takes: it is deleted."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A new value of one of the workflow's events."""
+
+    key: str
+    text: str
+    serialization: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """What is appended to one of the workflow's streams."""
+
+    key: str
+    text: str
+    serialization: str
+
+
+Effect = Message | Receipt | Event | StreamEntry
+"""What a run does to the world beside recording: it happens in the transaction that records it, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepEffect:
+    """An effect of code inside a step: not recorded apart, it happens whenever the step gets there."""
+
+    function_id: int
+    effect: Event | StreamEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The recorded outcome of one step, or of one library call that counts as a step."""
+    """The recorded outcome of one step, or of one library call that counts as a step.
+
+    Its effect happens only if this very checkpoint is inserted. The checkpoint of a message to an unknown workflow is
+    not inserted.
+    """
 
     function_id: int
     name: str
@@ -43,6 +132,7 @@ class Checkpoint:
     child_workflow_id: str | None = None
     started_at_ms: int | None = None
     completed_at_ms: int | None = None
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +162,12 @@ class RunWrites:
     checkpoints: list[Checkpoint] = field(default_factory=list[Checkpoint])
     children: list[ChildStart] = field(default_factory=list[ChildStart])
     outcome: Outcome | None = None
+    step_effects: list[StepEffect] = field(default_factory=list[StepEffect])
 
     @property
     def is_check(self) -> bool:
         """Whether there is nothing to write."""
-        return not self.checkpoints and self.outcome is None
+        return not self.checkpoints and not self.step_effects and self.outcome is None
 
 
 @dataclass(slots=True)
@@ -84,6 +175,8 @@ class Batch:
     """What one commit of the journal writes."""
 
     starts: list[WorkflowStart] = field(default_factory=list[WorkflowStart])
+    messages: list[Message] = field(default_factory=list[Message])
+    """Sent from outside of workflows; those from workflows ride with their checkpoints."""
     runs: list[RunWrites] = field(default_factory=list[RunWrites])
 
 
@@ -109,7 +202,16 @@ class LeaseLost:
     """Nothing was inserted: the lease that the start was made under is dead."""
 
 
-StartAnswer = Started | AlreadyExists | LeaseLost
+@dataclass(frozen=True, slots=True)
+class Deduplicated:
+    """Nothing was inserted: the queue holds another workflow with the same deduplication id."""
+
+
+StartAnswer = Started | AlreadyExists | LeaseLost | Deduplicated
+
+
+NO_STEPS: frozenset[int] = frozenset()
+"""One for all: an empty set takes 200 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +224,26 @@ class RunAnswer:
         status: The row's status before this batch; ``None`` if there is no row.
         foreign: Function ids for which another run's checkpoint stood already.
         children: The answers to the starts of children, by function id; without those whose function id is foreign.
+        undeliverable: Function ids of messages to workflows that do not exist; they are not recorded.
+        first: Function ids of messages that were sent, of which is known that they are the oldest on their topic. The
+            database may leave that open.
     """
 
     token: str | None
     status: str | None
-    foreign: frozenset[int] = frozenset()
+    foreign: frozenset[int] = NO_STEPS
     children: Mapping[int, StartAnswer] = field(default_factory=dict[int, StartAnswer])
+    undeliverable: frozenset[int] = NO_STEPS
+    first: frozenset[int] = NO_STEPS
 
 
 @dataclass(frozen=True, slots=True)
 class BatchAnswer:
-    """The answers to a batch, in its order."""
+    """The answers to a batch, in its order; for a message whether its destination exists."""
 
     starts: Sequence[StartAnswer]
     runs: Sequence[RunAnswer]
+    messages: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +260,10 @@ class RecordedStep:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedWorkflow:
-    """A workflow that this executor now owns and has to run."""
+    """A workflow that this executor now owns and has to run.
+
+    ``is_fresh``: it never ran before, so it has no checkpoints.
+    """
 
     workflow_id: str
     token: str
@@ -163,6 +274,9 @@ class ClaimedWorkflow:
     serialization: str | None
     recovery_attempts: int
     deadline_ms: int | None
+    queue: str | None = None
+    partition_key: str | None = None
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 from typing import Any
 
+from dbos.error import DBOSAwaitedWorkflowCancelledError
 from dbos.model.limits import MAX_DERIVED_ID_BYTES
-from dbos.model.values import Checkpoint, ChildStart, LeaseLost, StartAnswer, Started
+from dbos.model.values import Checkpoint, ChildStart, Deduplicated, LeaseLost, StartAnswer, Started
 from dbos.runtime.drivers import Core, Ending, Raised
 from dbos.runtime.endings import follow, wait_for_end
 from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused
@@ -29,6 +30,7 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
     if recorded is not None and recorded.child_workflow_id is not None:
         known = parent.executor.find_run(recorded.child_workflow_id)
         return Launched(recorded.child_workflow_id, None, None if known is None else known.ended), None
+    parent.check()
     executor = parent.executor
     inputs = encode_inputs(executor.codec, call)
     run = executor.new_run(call.function, call.workflow_id, call.args, call.kwargs)
@@ -43,8 +45,10 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
         started_at_ms=now_ms,
         completed_at_ms=now_ms,
     )
+    if parent.unsettled_children is None:
+        parent.unsettled_children = set()
     parent.unsettled_children.add(function_id)
-    child = ChildStart(function_id, start_row(executor, run, inputs, parent.workflow_id))
+    child = ChildStart(function_id, start_row(run, call, inputs, parent))
     ticket = executor.journal.submit(parent.log, checkpoint=checkpoint, children=[child])
     return Launched(call.workflow_id, run, run.ended), ticket
 
@@ -59,14 +63,17 @@ def settle_child(parent: Run, call: Call, run: Run, ticket: Ticket) -> bool:
         DBOSConflictingWorkflowError: Its id belongs to a workflow of another function.
         RunStopped: The parent must not go on.
     """
-    parent.unsettled_children.discard(ticket.children[0].function_id)
+    if parent.unsettled_children is not None:
+        parent.unsettled_children.discard(ticket.children[0].function_id)
     try:
         child = _child_answer(parent, ticket)
         if isinstance(child, Started):
-            run.executor.know(run)
+            run.executor.begin_run(run)
             return True
         if isinstance(child, LeaseLost):
             raise RunFenced(f"The lease under which workflow {call.workflow_id!r} was started is dead")
+        if isinstance(child, Deduplicated):
+            raise AssertionError("a workflow that is started at once has no deduplication id")
         refuse_other_function(call, child)
     except BaseException:
         run.executor.forget(run)
@@ -139,18 +146,25 @@ def await_child(
     recorded = parent.find_recorded(function_id, GET_RESULT)
     if recorded is not None:
         return parent.replay(recorded)
-    try:
-        yield from parent.barrier()
-    except BaseException:
-        if run_here is not None:
-            parent.executor.spawn(run_here.run)
-        raise
+    if run_here is None and ended is not None and ended.is_done:
+        # It is recorded already how it ended, and replay would find it again: nothing has to be durable before.
+        parent.check()
+    else:
+        try:
+            yield from parent.barrier()
+        except BaseException:
+            if run_here is not None:
+                parent.executor.spawn(run_here.run)
+            raise
     started_at_ms = parent.executor.clock.now_ms()
     ending: Ending[Any]
     if run_here is not None:
         ending = yield run_here
     else:
-        ending = yield from wait_for_end(parent.executor, workflow_id, ended)
+        ending = yield from wait_for_end(parent.executor, workflow_id, ended, waiting=parent)
+    if isinstance(ending, Raised) and isinstance(ending.error, DBOSAwaitedWorkflowCancelledError):
+        # The deadline may have been the parent's too: then it stops here, and a resumed one waits for the child anew.
+        yield from parent.barrier(must_ask=True)
     return parent.checkpoint(function_id, GET_RESULT, ending, started_at_ms, workflow_id)
 
 

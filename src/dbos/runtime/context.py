@@ -40,12 +40,31 @@ class NextId:
 
 
 @dataclass(frozen=True, slots=True)
+class SetTimeout:
+    """The timeout that ``SetWorkflowTimeout`` set, in seconds; ``None``: no timeout, not even an inherited one."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetEnqueuing:
+    """What ``SetEnqueueOptions`` set; ``None`` where it set nothing."""
+
+    deduplication_id: str | None = None
+    priority: int | None = None
+    app_version: str | None = None
+    partition_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """Where the running code is: in a run, in a step of it, or in neither."""
+    """Where the running code is: in a run, in a step of it, or in neither; and what was set for workflows it starts."""
 
     run: Run | None = None
     step: StepStatus | None = None
     next_id: NextId | None = None
+    timeout: SetTimeout | None = None
+    enqueuing: SetEnqueuing = SetEnqueuing()
 
 
 OUTSIDE = Context()

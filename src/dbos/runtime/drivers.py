@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from dbos.runtime.context import CONTEXT, Context
-from dbos.storage.promise import Promise
+from dbos.storage.promise import Promise, sleep_on_any, wait_for_any
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -81,14 +81,49 @@ async def drive_async(core: Core[Ending[T]]) -> T:
         command = core.send(None)
         while True:
             try:
-                reply = await command.wait()
+                awaited = command.wait()
+                # A wait may be long, and there may be ten thousands of them: nothing is kept that is not needed.
+                del command
+                reply = await awaited
+                del awaited
             except BaseException as error:
                 command = core.throw(error)
             else:
                 command = core.send(reply)
+                del reply
     except StopIteration as end:
         ending: Ending[T] = end.value
     return ending.unwrap()
+
+
+class WorkflowCode:
+    """Call the user's workflow function, in the thread or as the task of its run; the reply is what it returns.
+
+    What it raises is thrown into the core. A task has a context of its own, which needs no restoring, and no more
+    frames than it must: there may be ten thousands of them.
+    """
+
+    __slots__ = ("args", "context", "function", "kwargs")
+
+    def __init__(
+        self, context: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.context = context
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+
+    def block(self) -> Any:
+        token = CONTEXT.set(self.context)
+        try:
+            return self.function(*self.args, **self.kwargs)
+        finally:
+            CONTEXT.reset(token)
+
+    def wait(self) -> Awaitable[Any]:
+        CONTEXT.set(self.context)
+        coroutine: Awaitable[Any] = self.function(*self.args, **self.kwargs)
+        return coroutine
 
 
 class UserCode:
@@ -129,6 +164,27 @@ class UserCode:
             # It fails if the garbage collector closes the coroutine, in somebody else's context.
             with contextlib.suppress(ValueError):
                 CONTEXT.reset(token)
+
+
+class Wait:
+    """Wait until one of the promises is settled, or for so many seconds. What became of them, the promises tell.
+
+    Args:
+        promises: What is waited for.
+        seconds: How long at most; ``None`` for ever.
+    """
+
+    __slots__ = ("promises", "seconds")
+
+    def __init__(self, promises: Sequence[Promise[Any]], seconds: float | None = None) -> None:
+        self.promises = promises
+        self.seconds = seconds
+
+    def block(self) -> None:
+        sleep_on_any(self.promises, self.seconds)
+
+    def wait(self) -> Awaitable[None]:
+        return wait_for_any(self.promises, self.seconds)
 
 
 class Offload:

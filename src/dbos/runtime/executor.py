@@ -9,31 +9,53 @@ import itertools
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+import weakref
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSNonExistentWorkflowError
 from dbos.model.clock import Clock
-from dbos.model.values import Lease, RecordedOutcome, RecordedStep
-from dbos.runtime.endings import ending_of, shut_down_error
+from dbos.model.values import Batch, BatchAnswer, Lease, RecordedStep
+from dbos.runtime.database_time import DatabaseTime
+from dbos.runtime.dispatcher import Dispatcher
+from dbos.runtime.drivers import Ending, Raised, drive_async
+from dbos.runtime.duties import Duties
+from dbos.runtime.endings import Expected, shut_down_error
+from dbos.runtime.gateway import Gateway
+from dbos.runtime.interests import Interests
 from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S, LeaseKeeper
-from dbos.runtime.outcomes import OutcomeWatch
 from dbos.runtime.processes import this_process
 from dbos.runtime.recovery import Recovery
-from dbos.runtime.registry import Registry, WorkflowFunction
-from dbos.runtime.run import Run
-from dbos.runtime.running import abandon, run_as_task, run_in_background
-from dbos.runtime.threads import BackgroundLoop, ElasticThreads
+from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
+from dbos.runtime.run import Run, RunFenced, WorkflowDeleted, workflow_cancelled
+from dbos.runtime.running import abandon, execute, run_in_background
+from dbos.runtime.threads import BackgroundLoop
+from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.codec import Codec
-from dbos.storage.batches import batch_store
-from dbos.storage.claims import read_checkpoints, read_claims, release
+from dbos.storage.batches import batch_store, forget_expired_keys
+from dbos.storage.claims import count_claims, read_checkpoints, read_claims, read_owners, release
 from dbos.storage.database import Database
 from dbos.storage.errors import JournalClosed
+from dbos.storage.hints import ASKING, DUTIES, EVERYTHING, STOPPING, Hints
 from dbos.storage.journal import Journal
 from dbos.storage.leases import register_lease, release_lease
-from dbos.storage.reads import read_outcomes
+from dbos.storage.management import Owned
+from dbos.storage.promise import Promise, plain_context
+from dbos.storage.queues import forget_starts
+from dbos.storage.waiting import delivered, enqueued, hint, published, queue_hint, receivers
 
 _logger = logging.getLogger("dbos")
+
+_ROUNDS_PER_REPORT = 3
+"""Every so many renewals, what waits for others is looked for and reported."""
+
+_COUNTS_PER_COMPARISON = 10
+"""Every so many times, runs and claims are compared one by one though there are as many of them."""
+
+_ROUNDS_PER_CLEANING = 100
+"""Every so many renewals of the lease, the keys of messages that nobody sends again are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,7 @@ class ExecutorSettings:
         hold_back_s: The longest time that a checkpoint is held back; see the journal.
         renew_interval_s: How often the lease is renewed.
         lease_ttl_s: For how long another executor's lease must stand still until it counts as dead.
+        longest_poll_s: How long to wait at most before looking without a hint from another process.
     """
 
     executor_id: str
@@ -54,66 +77,88 @@ class ExecutorSettings:
     hold_back_s: float = 0.002
     renew_interval_s: float = RENEW_INTERVAL_S
     lease_ttl_s: float = TTL_S
+    longest_poll_s: float = LONGEST_INTERVAL_S
 
 
-class Executor:
+class Executor(Gateway):
     """See the module's description. ``register`` and ``begin`` start it, ``shut_down`` ends it."""
 
     def __init__(
-        self, database: Database, codec: Codec, clock: Clock, registry: Registry, settings: ExecutorSettings
+        self,
+        database: Database,
+        codec: Codec,
+        clock: Clock,
+        registry: Registry,
+        settings: ExecutorSettings,
+        hints: Hints | None = None,
     ) -> None:
-        self.database = database
-        self.codec = codec
-        self.clock = clock
+        super().__init__(database, codec, clock, hints, settings.longest_poll_s)
         self.registry = registry
         self.executor_id = settings.executor_id
         self.application_version = settings.application_version
         self.application_id = settings.application_id
         self.hold_back_s = settings.hold_back_s
-        self.journal = Journal(batch_store(database), clock, settings.hold_back_s)
-        self.threads = ElasticThreads("dbos-worker")
+        self.journal = Journal(batch_store(database), clock, settings.hold_back_s, self._committed)
+        self.time = DatabaseTime(database, clock)
         self.loop = BackgroundLoop()
-        self.outcomes = OutcomeWatch(self.read_outcomes, lambda outcome: ending_of(codec, outcome), clock)
         self.recovery = Recovery(self)
+        self.duties = Duties(self)
+        self.dispatcher = Dispatcher(self)
+        self._interests = Interests(clock)
         self.lease = self._new_lease()
         self.is_closing = False
         self._keeper = LeaseKeeper(database, self, clock, settings.renew_interval_s, settings.lease_ttl_s)
         self._lease_lock = threading.Lock()
         self._numbers = itertools.count(1)
+        self._rounds = itertools.count()
+        self._comparisons = itertools.count()
         self._runs: dict[str, Run] = {}
         """The runs in memory by token; an old and a new run of one workflow may coexist for a moment."""
         self._known: dict[str, Run] = {}
         """The runs that own their workflow, by its id."""
-        self._loops: dict[Run, asyncio.AbstractEventLoop] = {}
-        """On which event loop each run of a coroutine is, or is about to begin."""
-        self._tasks: dict[Run, asyncio.Task[None]] = {}
+        self._expected: weakref.WeakValueDictionary[str, Expected] = weakref.WeakValueDictionary()
+        """Where handles wait for enqueued workflows, by their ids, as long as there are such handles."""
         self._idle = threading.Condition()
+        self.left_behind: deque[Run] = deque()
+        """Runs whose coroutines were closed by the garbage collector."""
 
     # -- life cycle
 
     def register(self) -> None:
         """Register the lease: from now on workflows can be started here."""
         register_lease(self.database, self.lease)
+        self.time.refresh()
 
     def begin(self) -> None:
         """Take up what crashed executors of this version left behind, and keep the lease."""
         self._keeper.bury_the_gone()
         self.recovery.kick()
         self._keeper.start()
+        self.dispatcher.listen()
+        QUEUES.on_declared = self.dispatcher.declared
+        self.connect()
+        self.waits.start(self.duties.attend)
 
     def shut_down(self, completion_timeout_s: float = 0.0) -> None:
         """Wait for running workflows for a while; then flush, stop, and hand back what did not end."""
+        QUEUES.on_declared = lambda: None
+        self.dispatcher.stop()
+        self.recovery.stop()
         with self._idle:
             self._idle.wait_for(lambda: not self._runs, completion_timeout_s)
         self.is_closing = True
+        for run in list(self._runs.values()):
+            run.interrupt(JournalClosed("DBOS is shutting down."))
+        self.duties.stop()
         self._keeper.stop()
         self.journal.close()
-        for task in list(self._tasks.values()):
-            _cancel(task)
         for run in list(self._runs.values()):
+            if run.task is not None:
+                _cancel(run.task)
             # Its thread may be in the user's code for long; whoever waits for it shall not be.
             run.ended.reject(shut_down_error(run.workflow_id))
-        self.outcomes.stop()
+        self.dispatcher.flush()
+        self.close()
         self.loop.stop()
         try:
             release_lease(self.database, self.lease_id)
@@ -138,6 +183,12 @@ class Executor:
             lease = self._new_lease()
             register_lease(self.database, lease)
             self.lease = lease
+        # Under the lost one nothing could be claimed.
+        self.waits.attend_now()
+
+    def trusts_lease(self, lease_id: str, now: float) -> bool:
+        """Whether the lease is alive for certain, so that nobody else owns what was claimed under it."""
+        return self._keeper.trusts(lease_id, now)
 
     def _new_lease(self) -> Lease:
         return Lease(secrets.token_hex(8), self.executor_id, self.application_version, this_process())
@@ -153,23 +204,53 @@ class Executor:
         return run
 
     def adopt(
-        self, function: WorkflowFunction, workflow_id: str, token: str, recorded: Mapping[int, RecordedStep]
+        self,
+        function: WorkflowFunction,
+        workflow_id: str,
+        token: str,
+        recorded: Mapping[int, RecordedStep],
+        deadline_ms: int | None,
+        lease_id: str,
     ) -> Run:
-        """A run of a workflow that was claimed under the token."""
-        run = Run(self, function, workflow_id, token, self.lease_id, (), {}, recorded)
+        """A run of a workflow that was claimed under the token and the lease."""
+        run = Run(self, function, workflow_id, token, lease_id, (), {}, recorded)
+        expected = self._expected.get(workflow_id)
+        if expected is not None and not expected.is_done:
+            run.ended = expected
+        run.deadline_ms = deadline_ms
         self._runs[token] = run
-        self._known[workflow_id] = run
+        self.begin_run(run)
         return run
 
-    def know(self, run: Run) -> None:
+    def expect(self, workflow_id: str) -> Expected:
+        """Where the end of an enqueued workflow will show, if a run here is about to begin."""
+        promise = self._expected.get(workflow_id)
+        if promise is None or promise.is_done:
+            # What is done was the end of an earlier workflow of this id, which was deleted.
+            promise = self._expected[workflow_id] = Expected()
+        return promise
+
+    def begin_run(self, run: Run) -> None:
         """The run owns its workflow now."""
+        former = self._known.get(run.workflow_id)
         self._known[run.workflow_id] = run
+        run.has_begun = True
+        if former is not None and former is not run:
+            former.interrupt(RunFenced(f"Workflow {run.workflow_id!r} is owned by another run"))
+        if run.deadline_ms is not None:
+            self.duties.expect_deadline(run.deadline_ms)
+
+    def replace(self, run: Run, anew: Run) -> None:
+        """The one run goes on as the other, under the same claim."""
+        self._runs[run.log.token] = anew
+        if self._known.get(run.workflow_id) is run:
+            self._known[run.workflow_id] = anew
 
     def forget(self, run: Run) -> None:
         """The run has ended, or never began."""
         self._runs.pop(run.log.token, None)
-        self._tasks.pop(run, None)
-        self._loops.pop(run, None)
+        run.task = run.loop = None
+        run.vacate()
         self.disown(run)
         if not self._runs:
             with self._idle:
@@ -179,6 +260,10 @@ class Executor:
         """The run does not own its workflow any more, but has not come to its end."""
         if self._known.get(run.workflow_id) is run:
             del self._known[run.workflow_id]
+
+    def ending_here(self, workflow_id: str) -> Promise[Ending[Any]] | None:
+        run = self._known.get(workflow_id)
+        return None if run is None else run.ended
 
     def find_run(self, workflow_id: str) -> Run | None:
         return self._known.get(workflow_id)
@@ -207,7 +292,7 @@ class Executor:
     def _spawn_task(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
         # The caller's loop may be closed before the workflow can begin there.
         target = self.loop.get() if loop is None or loop.is_closed() else loop
-        self._loops[run] = target
+        run.loop = target
         if target is _running_loop():
             self._create_task(run, target)
         else:
@@ -240,36 +325,160 @@ class Executor:
 
     def look_after_runs(self) -> None:
         """Take up, in the background, what nobody runs: left behind by the dead, released, or lost here."""
+        self.time.refresh()
+        rounds = next(self._rounds)
+        if rounds % _ROUNDS_PER_CLEANING == 0:
+            forget_expired_keys(self.database)
+            forget_starts(self.database)
+        if rounds % _ROUNDS_PER_REPORT == 0:
+            self.dispatcher.report_unserved()
         self.recovery.kick()
 
-    def release_lost_runs(self) -> None:
-        """Give back what is claimed here and not run: its event loop was closed, or its start was interrupted."""
-        for run, loop in list(self._loops.items()):
-            if loop.is_closed():
+    def compare_runs(self) -> None:
+        """Give back what is claimed here and not run, and stop what runs here and is not claimed any more.
+
+        The one happens when its event loop was closed, or its start was interrupted; the other when its workflow was
+        deleted or taken over.
+        """
+        left_behind = [self.left_behind.popleft() for _ in range(len(self.left_behind))]
+        for run in list(self._runs.values()):
+            if run in left_behind or (run.loop is not None and run.loop.is_closed()):
                 abandon(run, at_once=False)
-        for workflow_id, token in read_claims(self.database, self.lease_id):
+        known = [run for run in list(self._runs.values()) if run.has_begun]
+        is_thorough = next(self._comparisons) % _COUNTS_PER_COMPARISON == 0
+        if not is_thorough and count_claims(self.database, self.lease_id) == len(known):
+            return
+        claims = read_claims(self.database, self.lease_id)
+        for workflow_id, token in claims:
             if token not in self._runs:
                 self.journal.flush()
                 release(self.database, workflow_id=workflow_id, token=token)
+        claimed = {token for _, token in claims}
+        self._stop_disowned([run for run in known if run.log.token not in claimed])
+
+    def _stop_disowned(self, runs: Sequence[Run]) -> None:
+        """Stop those of the runs whose workflows were deleted or taken over."""
+        owners = read_owners(self.database, [run.workflow_id for run in runs]) if runs else {}
+        for run in runs:
+            if run.workflow_id not in owners:
+                self._stop_deleted(run)
+            elif owners[run.workflow_id] != run.log.token:
+                self.disown(run)
+                run.interrupt(RunFenced(f"Workflow {run.workflow_id!r} is owned by another run"))
+
+    def _stop_deleted(self, run: Run) -> None:
+        deleted = WorkflowDeleted(f"Workflow {run.workflow_id!r} was deleted")
+        self._stop_run(run, deleted, DBOSNonExistentWorkflowError(run.workflow_id))
+
+    def stop_cancelled(self, runs: Iterable[Run]) -> None:
+        """Their workflows are cancelled: whoever waits for them is told so, the runs stop by themselves."""
+        for run in runs:
+            self._stop_run(run, workflow_cancelled(run.workflow_id), DBOSAwaitedWorkflowCancelledError(run.workflow_id))
+
+    def _stop_run(self, run: Run, stop: BaseException, error: Exception) -> None:
+        if not self.is_closing:
+            # What it holds back counts, whatever happens to its claim next.
+            self.journal.barrier(run.log)
+            self.journal.kick()
+        self.disown(run)
+        if run.slot is not None:
+            run.slot.lose_claim()
+        run.ended.resolve(Raised(error))
+        run.interrupt(stop)
+
+    # -- what others do and wait for
+
+    def receive_hints(self, hints: Sequence[str]) -> None:
+        asked = [hint[len(ASKING) :] for hint in hints if hint.startswith(ASKING)]
+        if asked:
+            self.hints.publish(self._interests.asked(asked))
+        if not {DUTIES, STOPPING, EVERYTHING}.isdisjoint(hints):
+            self.waits.attend_now()
+        if STOPPING in hints or EVERYTHING in hints:
+            # A workflow that was deleted, or cancelled and resumed already, shows only by its absence.
+            self.recovery.kick()
+        self.dispatcher.hinted(hints)
+        super().receive_hints(hints)
+
+    def flush(self) -> None:
+        self.journal.flush()
+
+    def cancelled(self, workflows: Sequence[Owned]) -> None:
+        self.stop_cancelled(self._runs_of(workflows))
+        if workflows:
+            # Slots may be free, and deduplication ids.
+            self.waits.attend_now()
+        super().cancelled(workflows)
+
+    def deleted(self, workflows: Sequence[Owned]) -> None:
+        for run in self._runs_of(workflows):
+            self._stop_deleted(run)
+        if workflows:
+            self.waits.attend_now()
+        super().deleted(workflows)
+
+    def delayed(self, workflow_id: str, seconds: float) -> None:
+        self.waits.attend_in(seconds)
+        super().delayed(workflow_id, seconds)
+
+    def enqueued(self, queues: Iterable[str] = ()) -> None:
+        queues = list(queues)
+        self.dispatcher.wake(queues)
+        if not queues:
+            self.waits.attend_now()
+        super().enqueued(queues)
+
+    def _runs_of(self, workflows: Sequence[Owned]) -> list[Run]:
+        """The runs that owned the workflows, as far as they are here. By now others may own them."""
+        return [run for workflow in workflows if (run := self.find_token(workflow.token)) is not None]
+
+    def _committed(self, batch: Batch, answer: BatchAnswer) -> None:
+        """The journal has committed a batch: wake who waits for what it did, here and elsewhere."""
+        happened = published(batch)
+        hints: set[str] = set(happened)
+        queues = enqueued(batch)
+        if queues:
+            self.dispatcher.wake(queues)
+            hints.update(queue_hint(name) for name in queues)
+        for workflow_id in receivers(batch):
+            its_hint = hint("message", workflow_id)
+            happened.add(its_hint)
+            if workflow_id not in self._known:
+                # Nobody but the run that owns it receives its messages.
+                hints.add(its_hint)
+        ended = [
+            run.workflow_id
+            for run, its_answer in zip(batch.runs, answer.runs, strict=True)
+            if run.outcome is not None and its_answer.token == run.token
+        ]
+        if ended:
+            hints.update(self._interests.ended(ended))
+            if not self.waits.is_empty:
+                happened.update(hint("outcome", workflow_id) for workflow_id in ended)
+        if happened and not self.waits.is_empty:
+            self.waits.deliver(delivered(batch, answer))
+            self.waits.wake(happened)
+        if hints:
+            self.hints.publish(hints)
 
     # -- reads
 
     def read_checkpoints(self, workflow_id: str) -> dict[int, RecordedStep]:
         return read_checkpoints(self.database, [workflow_id]).get(workflow_id, {})
 
-    def read_outcomes(self, workflow_ids: Iterable[str]) -> dict[str, RecordedOutcome]:
-        return read_outcomes(self.database, list(workflow_ids))
-
     def _create_task(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
-        task = loop.create_task(run_as_task(run), name=f"dbos-{run.workflow_id}")
-        if task.done():
-            return
-        self._tasks[run] = task
-        task.add_done_callback(lambda _: self._abandon_unbegun(run))
+        task = loop.create_task(drive_async(execute(run)), name=run.workflow_id)
+        if not task.done():
+            run.task = task
+        task.add_done_callback(run.task_ended, context=plain_context())
 
-    def _abandon_unbegun(self, run: Run) -> None:
-        """A task that is cancelled before its first step runs nothing of ours."""
+    def task_ended(self, run: Run, task: asyncio.Task[Any]) -> None:
+        """The task of a run is over, with the run or without it."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, JournalClosed):
+            _logger.warning("Workflow %s was interrupted by %r", run.workflow_id, error)
         if run.log.token in self._runs and not self.is_closing:
+            # It was cancelled before its first step, and ran nothing of ours.
             abandon(run, at_once=True)
 
     @property
@@ -285,7 +494,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _cancel(task: asyncio.Task[None]) -> None:
+def _cancel(task: asyncio.Task[Any]) -> None:
     # A closed loop has no running tasks.
     with contextlib.suppress(RuntimeError):
         task.get_loop().call_soon_threadsafe(task.cancel)

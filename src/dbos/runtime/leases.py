@@ -71,6 +71,10 @@ class LeaseKeeper:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(STOP_S)
 
+    def trusts(self, lease_id: str, now: float) -> bool:
+        """Whether the lease is alive for certain: nobody buries it before it has stood still for its time to live."""
+        return lease_id == self._holder.lease.lease_id and now - self._renewed_at < self._ttl_s
+
     def bury_the_gone(self) -> None:
         """Bury the leases of processes that are known to have ended."""
         for lease in read_live_leases(self._database, self._holder.lease.lease_id):

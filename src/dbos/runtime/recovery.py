@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSException, DBOSSerializationError, MaxRecoveryAttemptsExceededError
 from dbos.model.status import MAX_RECOVERY_ATTEMPTS_EXCEEDED
 from dbos.model.values import ClaimedWorkflow, Outcome, RecordedStep
 from dbos.runtime.drivers import Core, Ending, Raised, Returned, drive
-from dbos.runtime.endings import ending_of
+from dbos.runtime.endings import wait_for_end
 from dbos.runtime.registry import WorkflowFunction
 from dbos.runtime.run import Run
 from dbos.runtime.running import record_outcome
+from dbos.runtime.threads import Errand
 from dbos.storage.claims import claim_orphans, has_orphans, read_checkpoints
-from dbos.storage.errors import JournalClosed
+from dbos.storage.queues import put_back
 
 if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
@@ -36,78 +38,84 @@ class Recovery:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._lock = threading.Lock()
-        self._state = threading.Lock()
-        self._is_wanted = False
-        self._is_running = False
+        """Held from the claim of a workflow until its run is in memory: in between, it looks like a lost one."""
+        self._errand = Errand(executor.threads, self._pass, "Recovery")
 
     def kick(self) -> None:
         """Make a pass in the background; if one is under way, another one after it."""
-        with self._state:
-            self._is_wanted = True
-            if self._is_running:
-                return
-            self._is_running = True
-        try:
-            self._executor.threads.submit(self._pass_while_wanted)
-        except RuntimeError as error:
-            self._is_running = False
-            _logger.error("Recovery is put off until the next renewal of the lease: %r", error)
+        self._errand.run_soon()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a pass is being made."""
+        return self._errand.is_running
+
+    def stop(self) -> None:
+        """Make no more passes."""
+        self._errand.stop()
 
     def make_pass(self) -> list[str]:
         """Recover all that is up for it; returns the ids of the workflows that run here now."""
         executor = self._executor
         recovered: list[str] = []
-        with self._lock:
-            while not executor.is_closing and executor.run_count < MAX_RUNS:
-                version, names = executor.application_version, executor.registry.names()
-                if not has_orphans(executor.database, application_version=version, names=names):
-                    break
-                claimed = claim_orphans(
-                    executor.database,
-                    nonce=executor.new_token(),
-                    lease_id=executor.lease_id,
-                    executor_id=executor.executor_id,
-                    application_version=version,
-                    names=names,
-                    limit=BATCH,
-                )
-                if not claimed:
-                    break
-                self._take_up(claimed)
-                recovered.extend(workflow.workflow_id for workflow in claimed)
+        queues = put_back(executor.database, executor.application_version)
+        if queues:
+            executor.enqueued(queues)
+        while not executor.is_closing and executor.run_count < MAX_RUNS:
+            version, names = executor.application_version, executor.registry.names()
+            if not has_orphans(executor.database, application_version=version, names=names):
+                break
+            claim = partial(
+                claim_orphans,
+                executor.database,
+                nonce=executor.new_token(),
+                lease_id=executor.lease_id,
+                executor_id=executor.executor_id,
+                application_version=version,
+                names=names,
+                limit=BATCH,
+            )
+            claimed = self.take_up(claim)
+            if not claimed:
+                break
+            recovered.extend(claimed)
         if recovered:
             _logger.info("Recovering %d workflows: %s", len(recovered), _some(recovered))
         return recovered
 
-    def _pass_while_wanted(self) -> None:
-        while True:
-            with self._state:
-                if not self._is_wanted:
-                    self._is_running = False
-                    return
-                self._is_wanted = False
-            self._try_pass()
+    def take_up(self, claim: Callable[[], list[ClaimedWorkflow]]) -> list[str]:
+        """Claim workflows, and run each from its last checkpoint on; returns their ids."""
+        with self._lock:
+            # If another one is taken meanwhile, what was claimed under either is trusted less than it might be.
+            lease_id = self._executor.lease_id
+            claimed = claim()
+            if not claimed:
+                return []
+            known = [workflow.workflow_id for workflow in claimed if not workflow.is_fresh]
+            recorded = read_checkpoints(self._executor.database, known) if known else {}
+            for workflow in claimed:
+                function = self._executor.registry.get(workflow.name)
+                if function is not None:
+                    self._run(workflow, function, recorded.get(workflow.workflow_id, {}), lease_id)
+        return [workflow.workflow_id for workflow in claimed]
 
-    def _try_pass(self) -> None:
-        try:
-            self._executor.release_lost_runs()
-            self.make_pass()
-        except JournalClosed:
-            return
-        except Exception as error:
-            if not self._executor.is_closing:
-                _logger.warning("Recovery failed, it is tried again with the next renewal of the lease: %r", error)
+    def _pass(self) -> None:
+        with self._lock:
+            self._executor.compare_runs()
+        self.make_pass()
 
-    def _take_up(self, claimed: list[ClaimedWorkflow]) -> None:
-        recorded = read_checkpoints(self._executor.database, [workflow.workflow_id for workflow in claimed])
-        for workflow in claimed:
-            function = self._executor.registry.get(workflow.name)
-            if function is not None:
-                self._run(workflow, function, recorded.get(workflow.workflow_id, {}))
-
-    def _run(self, workflow: ClaimedWorkflow, function: WorkflowFunction, recorded: Mapping[int, RecordedStep]) -> None:
+    def _run(
+        self,
+        workflow: ClaimedWorkflow,
+        function: WorkflowFunction,
+        recorded: Mapping[int, RecordedStep],
+        lease_id: str,
+    ) -> None:
         executor = self._executor
-        run = executor.adopt(function, workflow.workflow_id, workflow.token, recorded)
+        run = executor.adopt(function, workflow.workflow_id, workflow.token, recorded, workflow.deadline_ms, lease_id)
+        lane = executor.dispatcher.lane(workflow.queue)
+        if lane is not None:
+            lane.take(run, workflow)
         limit = function.max_recovery_attempts
         if limit is not None and workflow.recovery_attempts > limit + 1:
             _logger.error("%s", MaxRecoveryAttemptsExceededError(workflow.workflow_id, limit))
@@ -134,10 +142,7 @@ def _bury(run: Run) -> Core[Ending[Any]]:
     outcome = Outcome(MAX_RECOVERY_ATTEMPTS_EXCEEDED, None, None, None)
     answer = yield run.executor.journal.submit(run.log, outcome=outcome)
     run.accept(answer)
-    recorded = run.executor.read_outcomes([run.workflow_id])[run.workflow_id]
-    ending = ending_of(run.executor.codec, recorded)
-    assert ending is not None
-    return ending
+    return (yield from wait_for_end(run.executor, run.workflow_id))
 
 
 def _returned(core: Core[Ending[Any]]) -> Core[Ending[Ending[Any]]]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import textwrap
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from dbos.error import DBOSConflictingRegistrationError
+from dbos.error import DBOSConflictingRegistrationError, DBOSException
+from dbos.model.queues import QueueRules
 
 TEMPORARY_PREFIX = "<temp>."
 """Begins the name of the workflow that a step runs as when it is started on its own."""
@@ -92,7 +94,53 @@ class Registry:
         return digest.hexdigest()[:32]
 
 
+class QueueRegistry:
+    """The rules of the declared queues by name, and which of them this process listens to."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: dict[str, QueueRules] = {}
+        self._listened: frozenset[str] | None = None
+        self.on_declared: Callable[[], None] = lambda: None
+        """Called when a queue was declared."""
+
+    def add(self, rules: QueueRules) -> None:
+        """Declare a queue.
+
+        Raises:
+            DBOSException: There is one of that name.
+        """
+        with self._lock:
+            if rules.name in self._rules:
+                raise DBOSException(
+                    f"A queue named {rules.name!r} is declared already in this process. Declare each queue once, at "
+                    "the top of a module, and import it where it is used."
+                )
+            self._rules[rules.name] = rules
+        self.on_declared()
+
+    def get(self, name: str) -> QueueRules | None:
+        return self._rules.get(name)
+
+    def listen(self, names: Iterable[str] | None) -> None:
+        """Listen to these queues only; ``None``: to all that are or will be declared."""
+        self._listened = None if names is None else frozenset(names)
+
+    def listened(self) -> list[QueueRules]:
+        """The queues that this process starts workflows of."""
+        with self._lock:
+            rules = list(self._rules.values())
+        return [its_rules for its_rules in rules if self._listened is None or its_rules.name in self._listened]
+
+    def clear(self) -> None:
+        """Forget all queues."""
+        with self._lock:
+            self._rules.clear()
+
+
 REGISTRY = Registry()
+
+QUEUES = QueueRegistry()
 
 
 def _place(function: Callable[..., Any]) -> tuple[str, int] | Callable[..., Any]:

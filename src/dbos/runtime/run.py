@@ -10,20 +10,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dbos.error import DBOSSerializationError, DBOSUnexpectedStepError, DBOSWorkflowCancelledError
+from dbos.error import (
+    DBOSConflictingWorkflowError,
+    DBOSException,
+    DBOSSerializationError,
+    DBOSUnexpectedStepError,
+    DBOSWorkflowCancelledError,
+)
 from dbos.model.status import CANCELLED
-from dbos.model.values import Checkpoint, RecordedStep, RunAnswer
-from dbos.runtime.drivers import Command, Ending, Raised, Returned
+from dbos.model.values import Checkpoint, Effect, RecordedStep, RunAnswer
+from dbos.runtime.drivers import Command, Ending, Raised, Returned, Wait
 from dbos.serialization.codec import Codec
 from dbos.storage.errors import JournalClosed
-from dbos.storage.journal import RunLog
+from dbos.storage.journal import RunLog, Ticket
 from dbos.storage.promise import Promise
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from dbos.runtime.dispatcher import Slot
     from dbos.runtime.executor import Executor
     from dbos.runtime.registry import WorkflowFunction
+
+
+LONGEST_WAIT_S = 300.0
+"""How long to wait without looking at the clock: timers of the system stand still while the machine is suspended."""
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+"""One for all runs without keyword arguments, and without checkpoints."""
 
 
 class RunStopped(BaseException):
@@ -34,8 +51,17 @@ class RunFenced(RunStopped):
     """The workflow is owned by another run now, or by none; its recorded outcome will be another's."""
 
 
+class WorkflowDeleted(RunStopped):
+    """The workflow is no more."""
+
+
 class RunOutdated(RunStopped):
     """Another run had recorded a step that this one did not know of: it has to load the checkpoints and replay."""
+
+
+def workflow_cancelled(workflow_id: str) -> DBOSWorkflowCancelledError:
+    """What a cancelled workflow meets at its next step, or where it waits."""
+    return DBOSWorkflowCancelledError(f"Workflow {workflow_id!r} was cancelled; it ends here.")
 
 
 class WriteRefused(RunStopped):
@@ -55,20 +81,39 @@ class Run:
         ended: Settled with how the workflow ended, as it is recorded.
         recorded: The checkpoints to replay from, by function id.
         seen_at: When this run last heard that it owns the workflow and may go on; monotonic.
+        deadline_ms: When the workflow is cancelled, by the database's clock.
+        receiving: How many calls are receiving messages at the moment.
+        received: The ids of messages that were received and may still be found in the database.
+        stop: Why the run is to stop, once that is known: cancelled, deleted or shut down.
+        has_begun: Whether its start or its claim is durable.
+        is_over: Whether its outcome was recorded, or another's adopted. Nothing may be recorded after it.
+        slot: What it holds of the queue that it came from.
+        loop: The event loop on which it runs, or is about to begin, if it is a coroutine.
+        task: Its task there.
     """
 
     __slots__ = (
+        "_interruption",
         "_next_function_id",
         "args",
+        "deadline_ms",
         "deferred",
         "ended",
         "executor",
         "function",
+        "has_begun",
+        "is_over",
         "kwargs",
         "lease_id",
         "log",
+        "loop",
+        "received",
+        "receiving",
         "recorded",
         "seen_at",
+        "slot",
+        "stop",
+        "task",
         "unsettled_children",
         "workflow_id",
     )
@@ -88,28 +133,71 @@ class Run:
         self.function = function
         self.workflow_id = workflow_id
         self.args = args
-        self.kwargs = kwargs
+        self.kwargs = kwargs or _NOTHING
         self.ended: Promise[Ending[Any]] = Promise()
         self.log = RunLog(workflow_id, token)
         self.lease_id = lease_id
-        self.recorded: Mapping[int, RecordedStep] = recorded or {}
+        self.recorded: Mapping[int, RecordedStep] = recorded or _NOTHING
         self.seen_at = 0.0
         self.deferred: BaseException | None = None
-        self.unsettled_children: set[int] = set()
+        self.unsettled_children: set[int] | None = None
+        self.deadline_ms: int | None = None
+        self.receiving = 0
+        self.received: set[str] | None = None
+        self.stop: BaseException | None = None
+        self.has_begun = False
+        self.is_over = False
+        self.slot: Slot | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self._interruption: Promise[None] | None = None
         self._next_function_id = 0
 
-    def begin(self, recorded: Mapping[int, RecordedStep] | None = None) -> None:
-        """Start at the first step; ``recorded`` replaces the checkpoints to replay from."""
-        if recorded is not None:
-            self.log = RunLog(self.workflow_id, self.log.token)
-            self.recorded = recorded
+    def task_ended(self, task: asyncio.Task[Any]) -> None:
+        """Its task is over."""
+        self.executor.task_ended(self, task)
+
+    def begin(self) -> None:
+        """Start at the first step."""
         self._next_function_id = 0
         self.seen_at = self.executor.clock.monotonic()
+        if self.slot is not None:
+            self.slot.begin()
+
+    def vacate(self) -> None:
+        """Its function has returned, or will not be called: give up the slot that it holds of its queue."""
+        if self.slot is not None:
+            self.slot.free()
+
+    def begun_anew(self, recorded: Mapping[int, RecordedStep]) -> Run:
+        """A run under the same claim that replays these checkpoints; this one is over.
+
+        Tasks and threads that this one's function left behind still hold it, and record nothing more.
+        """
+        run = Run(
+            self.executor,
+            self.function,
+            self.workflow_id,
+            self.log.token,
+            self.lease_id,
+            self.args,
+            self.kwargs,
+            recorded,
+        )
+        run.ended, run.deadline_ms, run.has_begun = self.ended, self.deadline_ms, True
+        run.loop, run.task, run.stop, run.slot = self.loop, self.task, self.stop, self.slot
+        self.is_over, self.stop = True, RunOutdated(f"Workflow {self.workflow_id!r} was begun anew")
+        return run
 
     def next_function_id(self) -> int:
         """Number a step, at the moment of the call: from 1, in the order in which the workflow starts them."""
         self._next_function_id += 1
         return self._next_function_id
+
+    @property
+    def upcoming_function_id(self) -> int:
+        """The number of the step that starts next."""
+        return self._next_function_id + 1
 
     def find_recorded(self, function_id: int, name: str) -> RecordedStep | None:
         """The checkpoint of this step, if an earlier run recorded it.
@@ -151,53 +239,147 @@ class Run:
         Returns:
             How the step ended for the workflow: a result that cannot be stored makes it fail.
         """
+        if self.is_over:
+            # A step of a task that the workflow left behind.
+            return ending
         codec = codec or self.executor.codec
         ending, output, error, serialization = encode_ending(
             codec, ending, lambda: f"The result of step {name} of workflow {self.workflow_id!r}"
         )
-        self.executor.journal.hold(
-            self.log,
-            Checkpoint(
-                function_id=function_id,
-                name=name,
-                output=output,
-                error=error,
-                serialization=serialization,
-                child_workflow_id=child_id,
-                started_at_ms=started_at_ms,
-                completed_at_ms=self.executor.clock.now_ms(),
-            ),
+        checkpoint = Checkpoint(
+            function_id=function_id,
+            name=name,
+            output=output,
+            error=error,
+            serialization=serialization,
+            child_workflow_id=child_id,
+            started_at_ms=started_at_ms,
+            completed_at_ms=self.executor.clock.now_ms(),
         )
+        self.executor.journal.hold(self.log, checkpoint)
         return ending
 
-    def barrier(self) -> Generator[Command, Any, None]:
+    def note(
+        self,
+        function_id: int,
+        name: str,
+        started_at_ms: int,
+        *,
+        output: str | None = None,
+        serialization: str | None = None,
+        effect: Effect | None = None,
+    ) -> Checkpoint:
+        """The checkpoint of a library call that succeeded, its value serialized already."""
+        return Checkpoint(
+            function_id,
+            name,
+            output,
+            None,
+            serialization,
+            started_at_ms=started_at_ms,
+            completed_at_ms=self.executor.clock.now_ms(),
+            effect=effect,
+        )
+
+    def barrier(self, *, must_ask: bool = False) -> Generator[Command, Any, None]:
         """Wait until all that was recorded is durable, and make sure that the run may go on.
+
+        Args:
+            must_ask: Whether to ask the database even if that was done a moment ago.
 
         Raises:
             RunStopped: It may not.
             DBOSWorkflowCancelledError: The workflow is cancelled.
         """
         executor = self.executor
-        self._raise_deferred()
-        if executor.is_closing:
-            raise JournalClosed("DBOS is shutting down.")
+        self.check()
         ticket = executor.journal.barrier(self.log)
         if ticket is None:
-            if self.log.failure is None and executor.clock.monotonic() - self.seen_at <= executor.hold_back_s:
+            now = executor.clock.monotonic()
+            is_fresh = now - self.seen_at <= executor.hold_back_s and executor.trusts_lease(self.lease_id, now)
+            if is_fresh and self.log.failure is None and not must_ask:
                 return
             # What was recorded was made durable some time ago: much may have happened since.
             ticket = executor.journal.submit(self.log)
+        yield from self.settle(ticket)
+
+    def settle(self, ticket: Ticket) -> Generator[Command, Any, RunAnswer]:
+        """Wait for what was submitted, and make sure that the run may go on.
+
+        Raises:
+            RunStopped, DBOSWorkflowCancelledError: As ``barrier``.
+        """
         try:
-            answer = yield ticket
+            answer: RunAnswer = yield ticket
         except Exception as error:
             raise WriteRefused(error) from error
         self.accept(answer)
         self._raise_deferred()
+        return answer
+
+    def check(self) -> None:
+        """Raise what is known to stop the run, without asking anybody.
+
+        Raises:
+            RunStopped, DBOSWorkflowCancelledError, JournalClosed: It may not go on.
+        """
+        self._raise_deferred()
+        if self.stop is not None:
+            raise self.stop.with_traceback(None)
+        if self.executor.is_closing:
+            raise JournalClosed("DBOS is shutting down.")
+        if self.log.refusal is not None:
+            self.accept(self.log.refusal)
+        if self.is_over:
+            raise DBOSException(
+                f"Workflow {self.workflow_id!r} has ended, and its outcome is recorded. A task that it left behind can "
+                "do nothing more in its name: await such tasks before the workflow returns."
+            )
+
+    def interrupt(self, stop: BaseException) -> None:
+        """Wake whatever the run waits for, to raise this, as does whatever it does next."""
+        self.stop = stop
+        if self._interruption is not None:
+            self._interruption.resolve(None)
+
+    @property
+    def interruption(self) -> Promise[None]:
+        """Settled when the run is interrupted, and never if it is not."""
+        if self._interruption is None:
+            self._interruption = Promise()
+        # The interruption may have come before there was a promise of it.
+        if self.stop is not None:
+            self._interruption.resolve(None)
+        return self._interruption
+
+    def wait(self, *promises: Promise[Any], seconds: float | None = None) -> Generator[Command, Any, None]:
+        """Wait for one of the promises, or for some time, or until the run is interrupted, which is raised.
+
+        Raises:
+            RunStopped, DBOSWorkflowCancelledError, JournalClosed: As ``check``.
+        """
+        clock = self.executor.clock
+        until = math.inf if seconds is None else clock.monotonic() + seconds
+        while not any(promise.is_done for promise in promises) and (left := until - clock.monotonic()) > 0:
+            yield Wait((*promises, self.interruption), min(left, LONGEST_WAIT_S))
+            self.check()
+        self.check()
+
+    def pause(self, seconds: float) -> Generator[Command, Any, None]:
+        """Wait for so many seconds, or until the run is interrupted, which is raised."""
+        clock = self.executor.clock
+        until = clock.monotonic() + seconds
+        while (left := until - clock.monotonic()) > 0:
+            yield Wait((self.interruption,), min(left, LONGEST_WAIT_S))
+            self.check()
 
     def _raise_deferred(self) -> None:
         if self.deferred is not None:
             error, self.deferred = self.deferred, None
             raise error
+        if self.log.conflict is not None:
+            (start, existing), self.log.conflict = self.log.conflict, None
+            raise DBOSConflictingWorkflowError(start.workflow_id, existing.name, start.name)
 
     def accept(self, answer: RunAnswer, *, is_cancellable: bool = True) -> None:
         """Take note of what the guard saw.
@@ -209,6 +391,8 @@ class Run:
         Raises:
             RunStopped, DBOSWorkflowCancelledError: As ``barrier``.
         """
+        if answer.status is None:
+            raise WorkflowDeleted(f"Workflow {self.workflow_id!r} was deleted")
         if answer.token != self.log.token:
             raise RunFenced(f"Workflow {self.workflow_id!r} is owned by another run")
         if self.log.foreign:
@@ -217,7 +401,7 @@ class Run:
             if not is_cancellable:
                 self.seen_at = -math.inf
                 return
-            raise DBOSWorkflowCancelledError(f"Workflow {self.workflow_id!r} was cancelled; it ends here.")
+            raise workflow_cancelled(self.workflow_id)
         self.seen_at = self.executor.clock.monotonic()
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
-from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSException, DBOSWorkflowCancelledError
+from dbos.error import (
+    DBOSAwaitedWorkflowCancelledError,
+    DBOSException,
+    DBOSNonExistentWorkflowError,
+    DBOSWorkflowCancelledError,
+)
 from dbos.model.status import ERROR, SUCCESS
 from dbos.model.values import Outcome
 from dbos.runtime.context import Context
-from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned, UserCode, drive, drive_async
+from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned, WorkflowCode, drive
 from dbos.runtime.endings import follow, shut_down_error, wait_for_end
-from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused, encode_ending
+from dbos.runtime.run import Run, RunFenced, RunOutdated, WorkflowDeleted, WriteRefused, encode_ending
 from dbos.storage.errors import JournalClosed
 from dbos.storage.journal import RunLog
 
@@ -28,7 +34,7 @@ class RunHere:
         self.run = run
 
     def block(self) -> Ending[Any]:
-        return drive(_as_value(execute(self.run)))
+        return drive(execute(self.run))
 
     async def wait(self) -> Ending[Any]:
         # A task of its own, so that cancelling the one that awaits the workflow does not stop the workflow.
@@ -36,22 +42,42 @@ class RunHere:
         return await self.run.ended.wait()
 
 
-def execute(run: Run) -> Core[Ending[Any]]:
+def execute(run: Run) -> Core[Ending[Ending[Any]]]:
     """Run the workflow's function to its end and record it; returns how the workflow ended, as it is recorded."""
     executor = run.executor
+    run.begin()
     try:
-        ending = yield from _run_to_outcome(run)
+        while True:
+            try:
+                ending: Ending[Any]
+                try:
+                    code = WorkflowCode(Context(run), run.function.function, run.args, run.kwargs)
+                    ending = Returned((yield code))
+                except Exception as error:
+                    ending = Raised(error)
+                ending = yield from record_outcome(run, ending)
+                break
+            except RunOutdated:
+                run = yield from _begin_anew(run)
+            except (RunFenced, WorkflowDeleted, WriteRefused, DBOSWorkflowCancelledError) as stop:
+                ending = yield from _stop(run, stop)
+                break
     except JournalClosed:
         executor.forget(run)
         run.ended.reject(shut_down_error(run.workflow_id))
+        raise
+    except GeneratorExit:
+        # The garbage collector closes a coroutine whose loop was closed: in some thread, which may hold any lock.
+        executor.left_behind.append(run)
         raise
     except BaseException as interruption:
         # Without an outcome (task cancelled, loop closed, Ctrl-C). If the process ends anyway, it does not start again.
         abandon(run, at_once=not isinstance(interruption, KeyboardInterrupt | SystemExit))
         raise
+    run.is_over = True
     executor.forget(run)
     run.ended.resolve(ending)
-    return ending
+    return Returned(ending)
 
 
 def abandon(run: Run, *, at_once: bool) -> None:
@@ -64,57 +90,41 @@ def abandon(run: Run, *, at_once: bool) -> None:
 def run_in_background(run: Run) -> None:
     """Run the workflow in this thread; whoever waits learns its end from ``run.ended``."""
     try:
-        drive(_as_value(execute(run)))
+        drive(execute(run))
     except JournalClosed:
         pass
     except BaseException as error:
         _logger.warning("Workflow %s was interrupted by %r", run.workflow_id, error)
 
 
-async def run_as_task(run: Run) -> None:
-    """Run the workflow as the current task; whoever waits learns its end from ``run.ended``."""
-    try:
-        await drive_async(_as_value(execute(run)))
-    except JournalClosed:
-        pass
-    except (KeyboardInterrupt, SystemExit):
-        _logger.warning("Workflow %s was interrupted", run.workflow_id)
-        if not run.executor.loop.is_running_here():
-            # As from any task of the user's loop, it ends the loop.
-            raise
+def _begin_anew(run: Run) -> Core[Run]:
+    _logger.warning("Workflow %s had steps recorded that this run did not know of; replaying", run.workflow_id)
+    recorded = yield Offload(run.executor.threads.submit, lambda: run.executor.read_checkpoints(run.workflow_id))
+    anew = run.begun_anew(recorded)
+    run.executor.replace(run, anew)
+    anew.begin()
+    return anew
 
 
-def _as_value(core: Core[Ending[Any]]) -> Core[Ending[Ending[Any]]]:
-    """Have the driver return how it ended instead of raising it."""
-    ending = yield from core
-    return Returned(ending)
-
-
-def _run_to_outcome(run: Run) -> Core[Ending[Any]]:
-    run.begin()
-    while True:
-        try:
-            ending: Ending[Any] = yield UserCode(Context(run), run.function.function, run.args, run.kwargs)
-            return (yield from record_outcome(run, ending))
-        except RunFenced:
-            return (yield from _adopt_outcome(run))
-        except RunOutdated:
-            _logger.warning("Workflow %s had steps recorded that this run did not know of; replaying", run.workflow_id)
-            recorded = yield Offload(
-                run.executor.threads.submit, lambda: run.executor.read_checkpoints(run.workflow_id)
-            )
-            run.begin(recorded)
-        except WriteRefused as refusal:
-            return (yield from _fail(run, refusal))
-        except DBOSWorkflowCancelledError:
-            return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
-
-
-def _adopt_outcome(run: Run) -> Core[Ending[Any]]:
-    """Another run owns the workflow: this one changes nothing any more, and ends as that one does."""
+def _stop(run: Run, stop: RunFenced | WorkflowDeleted | WriteRefused | DBOSWorkflowCancelledError) -> Core[Ending[Any]]:
+    """The run may not go on; returns how the workflow ends without it."""
+    if isinstance(stop, WriteRefused):
+        return (yield from _fail(run, stop))
+    if isinstance(stop, WorkflowDeleted):
+        return Raised(DBOSNonExistentWorkflowError(run.workflow_id))
+    if isinstance(stop, DBOSWorkflowCancelledError):
+        # The step that was in flight counts, and is recorded before the claim is gone.
+        ticket = run.executor.journal.barrier(run.log)
+        if ticket is not None:
+            with contextlib.suppress(Exception):
+                yield ticket
+        run.executor.duties.release(run.workflow_id, run.log.token)
+        return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
+    # Another run owns the workflow: this one changes nothing any more, and ends as that one does.
     _logger.info("Workflow %s was taken over by another run; adopting its outcome", run.workflow_id)
     run.executor.disown(run)
-    return (yield from wait_for_end(run.executor, run.workflow_id))
+    run.vacate()
+    return (yield from wait_for_end(run.executor, run.workflow_id, must_exist=True))
 
 
 def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
@@ -126,7 +136,7 @@ def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
     Raises:
         RunStopped, DBOSWorkflowCancelledError: It was not recorded.
     """
-    if run.unsettled_children or run.deferred is not None:
+    if run.unsettled_children or run.log.has_unsettled_starts or run.deferred is not None:
         try:
             yield from run.barrier()
         except Exception as conflict:
@@ -153,7 +163,5 @@ def _fail(run: Run, refusal: WriteRefused) -> Core[Ending[Any]]:
         return (yield from record_outcome(run, Raised(error)))
     except WriteRefused:
         return Raised(error)
-    except RunFenced:
-        return (yield from _adopt_outcome(run))
-    except DBOSWorkflowCancelledError:
-        return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
+    except (RunFenced, WorkflowDeleted, DBOSWorkflowCancelledError) as stop:
+        return (yield from _stop(run, stop))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSConflictingWorkflowError
 from dbos.model.status import PENDING
-from dbos.model.values import AlreadyExists, LeaseLost, StartAnswer, Started, WorkflowStart
+from dbos.model.values import AlreadyExists, Deduplicated, LeaseLost, StartAnswer, Started, WorkflowStart
+from dbos.runtime.context import SetTimeout
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned
 from dbos.runtime.endings import shut_down_error, wait_for_end
 from dbos.runtime.registry import WorkflowFunction
@@ -29,12 +30,13 @@ _logger = logging.getLogger("dbos")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a workflow function."""
+    """A call of a workflow function; ``timeout`` is what was set for it, ``None`` if nothing was."""
 
     function: WorkflowFunction
     workflow_id: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    timeout: SetTimeout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
     inputs = encode_inputs(executor.codec, call)
     while True:
         run = executor.new_run(call.function, call.workflow_id, call.args, call.kwargs)
-        ticket = executor.journal.start(start_row(executor, run, inputs))
+        ticket = executor.journal.start(start_row(run, call, inputs))
         try:
             answer: StartAnswer = yield ticket
         except BaseException:
@@ -68,9 +70,11 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
             yield Offload(executor.threads.submit, partial(executor.replace_lease, run.lease_id))
             continue
         if isinstance(answer, Started):
-            executor.know(run)
+            executor.begin_run(run)
             return Launched(call.workflow_id, run, run.ended)
         executor.forget(run)
+        if isinstance(answer, Deduplicated):
+            raise AssertionError("a workflow that is started at once has no deduplication id")
         refuse_other_function(call, answer)
         _warn_of_other_version(executor, call, answer)
         return join(executor, call.workflow_id, answer)
@@ -107,7 +111,7 @@ def _run_if_started(run: Run, ticket: Promise[StartAnswer]) -> None:
     except BaseException:
         is_started = False
     if is_started:
-        run.executor.know(run)
+        run.executor.begin_run(run)
         run.executor.spawn(run)
     else:
         run.executor.forget(run)
@@ -140,8 +144,17 @@ def encode_inputs(codec: Codec, call: Call) -> Encoded:
     return codec.encode(value, lambda: f"The arguments of workflow {call.function.name} ({call.workflow_id!r})")
 
 
-def start_row(executor: Executor, run: Run, inputs: Encoded, parent_id: str | None = None) -> WorkflowStart:
-    """The row of the workflow that the run begins with."""
+def start_row(run: Run, call: Call, inputs: Encoded, parent: Run | None = None) -> WorkflowStart:
+    """The row of the workflow that the run begins with. It also sets the run's deadline.
+
+    A timeout begins now. Without one of its own a child has its parent's deadline.
+    """
+    executor = run.executor
+    timeout_s = None if call.timeout is None else call.timeout.seconds
+    if timeout_s is not None:
+        run.deadline_ms = executor.time.in_ms(timeout_s)
+    elif call.timeout is None and parent is not None:
+        run.deadline_ms = parent.deadline_ms
     return WorkflowStart(
         workflow_id=run.workflow_id,
         name=run.function.name,
@@ -153,5 +166,7 @@ def start_row(executor: Executor, run: Run, inputs: Encoded, parent_id: str | No
         executor_id=executor.executor_id,
         application_version=executor.application_version,
         application_id=executor.application_id,
-        parent_workflow_id=parent_id,
+        parent_workflow_id=None if parent is None else parent.workflow_id,
+        timeout_ms=None if timeout_s is None else round(timeout_s * 1000),
+        deadline_ms=run.deadline_ms,
     )

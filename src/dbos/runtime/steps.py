@@ -11,14 +11,14 @@ from typing import Any
 from dbos.error import DBOSMaxStepRetriesExceeded
 from dbos.model.limits import MAX_RETRY_INTERVAL_S
 from dbos.runtime.context import Context, StepStatus
-from dbos.runtime.drivers import Command, Core, Ending, Offload, Pause, Raised, Returned, UserCode
+from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned, UserCode
 from dbos.runtime.run import Run
-from dbos.serialization.codec import Codec
+from dbos.serialization.codec import Codec, PickleByParts
 from dbos.storage.errors import JournalClosed
 
 _logger = logging.getLogger("dbos")
 
-_OWN_VALUES = Codec()
+_OWN_VALUES = Codec(PickleByParts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _attempt_all(
                 "Step %s of workflow %s failed at attempt %d of %d, trying again in %.1f s: %r",
                 *(rules.name, run.workflow_id, attempt + 1, rules.max_attempts, pause_s, ending.error),
             )
-            yield Pause(pause_s)
+            yield from run.pause(pause_s)
             pause_s = min(pause_s * rules.backoff_rate, MAX_RETRY_INTERVAL_S)
     return Raised(DBOSMaxStepRetriesExceeded(rules.name, rules.max_attempts, errors))
 

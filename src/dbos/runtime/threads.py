@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from dbos.storage.errors import JournalClosed
 from dbos.storage.promise import Bell
 
 _logger = logging.getLogger("dbos")
@@ -84,6 +85,57 @@ class _Worker:
                 return
 
 
+class Errand:
+    """Work that is done in the background, one at a time; asked for while it is done, it is done once more.
+
+    Args:
+        threads: Where it is done.
+        work: What is done.
+        name: What it is, for the log, as the subject of a sentence.
+    """
+
+    def __init__(self, threads: ElasticThreads, work: Callable[[], object], name: str) -> None:
+        self._threads = threads
+        self._work = work
+        self._name = name
+        self._lock = threading.Lock()
+        self._is_wanted = False
+        self._is_stopped = False
+        self.is_running = False
+
+    def run_soon(self) -> None:
+        """Do it in the background; if it is being done, once more afterwards."""
+        with self._lock:
+            self._is_wanted = True
+            if self.is_running or self._is_stopped:
+                return
+            self.is_running = True
+        try:
+            self._threads.submit(self._run)
+        except RuntimeError as error:
+            self.is_running = False
+            _logger.error("%s is put off: %r", self._name, error)
+
+    def stop(self) -> None:
+        """Do it no more; what is being done fails in silence."""
+        self._is_stopped = True
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._is_wanted or self._is_stopped:
+                    self.is_running = False
+                    return
+                self._is_wanted = False
+            try:
+                self._work()
+            except JournalClosed:
+                pass
+            except BaseException as error:
+                if not self._is_stopped:
+                    _logger.warning("%s failed, it is tried again soon: %r", self._name, error)
+
+
 class BackgroundLoop:
     """An event loop in a thread of its own, started when it is first needed."""
 
@@ -101,10 +153,6 @@ class BackgroundLoop:
                 self._loop, self._thread = loop, thread
             return self._loop
 
-    def is_running_here(self) -> bool:
-        """Whether it runs in this thread."""
-        return self._thread is threading.current_thread()
-
     def stop(self) -> None:
         """Cancel what runs on the loop and stop it; what does not let itself be stopped is left behind."""
         with self._lock:
@@ -120,7 +168,13 @@ class BackgroundLoop:
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while True:
+                try:
+                    loop.run_forever()
+                    break
+                except (KeyboardInterrupt, SystemExit):
+                    # Raised by a workflow; the others go on.
+                    continue
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()

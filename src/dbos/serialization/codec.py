@@ -119,9 +119,12 @@ class Codec:
 
     def show(self, text: str | None, format: str | None) -> Any:
         """The value for a listing: the stored text if it cannot be decoded."""
+        serializer = self._serializer if format is None else self._by_format.get(format)
+        if text is None or serializer is None:
+            return text
         try:
-            return self.decode(text, format)
-        except DBOSSerializationError:
+            return serializer.deserialize(text)
+        except Exception:
             return text
 
 
@@ -144,6 +147,13 @@ def pickle_by_parts(value: Any) -> str:
     buffer = io.BytesIO()
     _ByParts(buffer, protocol=4).dump(value)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+class PickleByParts(DefaultSerializer):
+    """Pickle that keeps exceptions in it readable; see ``pickle_by_parts``."""
+
+    def serialize(self, data: Any) -> str:
+        return pickle_by_parts(data)
 
 
 def rebuild_error(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:

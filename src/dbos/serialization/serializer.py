@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-import base64
+import binascii
 import pickle
 from typing import Any
 
@@ -32,10 +32,10 @@ class DefaultSerializer(Serializer):
     format_name = "pickle"
 
     def serialize(self, data: Any) -> str:
-        return base64.b64encode(pickle.dumps(data, protocol=4)).decode("ascii")
+        return binascii.b2a_base64(pickle.dumps(data, protocol=4), newline=False).decode("ascii")
 
     def deserialize(self, serialized_data: str) -> Any:
-        return pickle.loads(base64.b64decode(serialized_data))
+        return pickle.loads(binascii.a2b_base64(serialized_data))
 
 
 def format_name(serializer: Serializer) -> str:

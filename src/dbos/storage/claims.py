@@ -1,32 +1,37 @@
 """Claims: taking up workflows that nobody runs, and giving back those that cannot be run.
 
 A workflow is up for recovery if its row is ``PENDING`` and has no token, or a lease that is not alive. Claiming it
-stores a new token, which fences whoever ran it before: the guard of every write asks for the token.
+stores a new token, which fences whoever ran it before: the guard of every write asks for the token. What came from a
+queue goes back there instead; see ``dbos.storage.queues``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from dbos.model.values import ClaimedWorkflow, RecordedStep
 from dbos.storage.database import Database, Transaction
 
-_IS_ORPHAN = """(owner_xid IS NULL OR lease_id IS NULL OR lease_id NOT IN (
+IS_ORPHAN = """(owner_xid IS NULL OR lease_id IS NULL OR lease_id NOT IN (
     SELECT lease_id FROM {schema}executors WHERE state = 'LIVE'))"""
+
+# Workflows whose deadline has passed are cancelled instead.
+IS_IN_TIME = " AND (workflow_deadline_epoch_ms IS NULL OR workflow_deadline_epoch_ms > {now})"
 
 # The plus keeps SQLite from walking through all of history in the order of seq.
 _FIND_ORPHANS = (
     """
 SELECT workflow_uuid FROM {schema}workflow_status AS orphan
-WHERE status = 'PENDING' AND application_version = :version AND name ANY_OF(:names) AND """
-    + _IS_ORPHAN
+WHERE status = 'PENDING' AND queue_name IS NULL AND application_version = :version AND name ANY_OF(:names) AND """
+    + IS_ORPHAN
+    + IS_IN_TIME
     + """
 ORDER BY +seq LIMIT :limit"""
 )
 
-_LOCK_ROWS = " FOR UPDATE OF orphan SKIP LOCKED"
-
-_LOCK_LEASE = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id AND state = 'LIVE'"
+LOCK_LEASE = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id AND state = 'LIVE'"
 
 # The condition again: where the search had to wait for a row, it has seen the row as it is now, but the leases as they
 # were when it began. The row is locked, and this statement sees the leases anew.
@@ -36,7 +41,7 @@ UPDATE {schema}workflow_status
 SET owner_xid = :nonce || ':' || workflow_uuid, lease_id = :lease_id, executor_id = :executor_id,
     recovery_attempts = COALESCE(recovery_attempts, 0) + 1, updated_at = {now}
 WHERE workflow_uuid ANY_OF(:ids) AND status = 'PENDING' AND """
-    + _IS_ORPHAN
+    + IS_ORPHAN
 )
 
 _READ_CLAIMED = """
@@ -51,7 +56,24 @@ WHERE status = 'PENDING' AND lease_id = :lease_id AND owner_xid = :nonce || ':' 
 
 _RELEASE = """
 UPDATE {schema}workflow_status SET owner_xid = NULL
-WHERE workflow_uuid = :id AND owner_xid = :token AND status = 'PENDING'"""
+WHERE workflow_uuid = :id AND owner_xid = :token AND status IN ('PENDING', 'CANCELLED')"""
+
+_RELEASE_ALL = """
+UPDATE {schema}workflow_status SET owner_xid = NULL
+WHERE workflow_uuid ANY_OF(:ids) AND owner_xid ANY_OF(:tokens) AND status IN ('PENDING', 'CANCELLED')"""
+
+_READ_STOPPING = """
+SELECT owner_xid FROM {schema}workflow_status
+WHERE status = 'CANCELLED' AND owner_xid IS NOT NULL AND lease_id = :lease_id"""
+
+_READ_DUTIES = """
+SELECT
+    (SELECT MIN(workflow_deadline_epoch_ms) FROM {schema}workflow_status
+     WHERE workflow_deadline_epoch_ms IS NOT NULL AND status IN ('PENDING', 'ENQUEUED')) - {now},
+    (SELECT MIN(delay_until_epoch_ms) FROM {schema}workflow_status
+     WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL) - {now},
+    EXISTS (SELECT 1 FROM {schema}workflow_status
+     WHERE status = 'CANCELLED' AND owner_xid IS NOT NULL AND lease_id = :lease_id)"""
 
 _COUNT_CLAIMS = """
 SELECT count(*) FROM {schema}workflow_status
@@ -60,6 +82,8 @@ WHERE status = 'PENDING' AND lease_id = :lease_id AND owner_xid IS NOT NULL"""
 _READ_CLAIMS = """
 SELECT workflow_uuid, owner_xid FROM {schema}workflow_status
 WHERE status = 'PENDING' AND lease_id = :lease_id AND owner_xid IS NOT NULL"""
+
+_READ_OWNERS = "SELECT workflow_uuid, owner_xid FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)"
 
 _READ_CHECKPOINTS = """
 SELECT workflow_uuid, function_id, function_name, output, error, serialization, child_workflow_id
@@ -93,28 +117,65 @@ def claim_orphans(
         limit: At most so many.
     """
 
+    find = _FIND_ORPHANS + (" FOR UPDATE OF orphan SKIP LOCKED" if database.locks_rows else "")
     wanted = {"version": application_version, "names": list(names), "limit": limit}
+    own = {"nonce": nonce, "lease_id": lease_id, "executor_id": executor_id}
+    return database.run("claim_orphans", lambda t: _claim(t, find, wanted, _CLAIM, own))
 
-    def claim(transaction: Transaction) -> list[ClaimedWorkflow]:
-        lock_lease = _LOCK_LEASE + (" FOR KEY SHARE" if database.locks_rows else "")
-        if not transaction.rows(lock_lease, {"lease_id": lease_id}):
-            return []
-        own = {"lease_id": lease_id, "nonce": nonce}
-        ids = [row[0] for row in transaction.rows(_READ_OWN, own)]
+
+def _claim(
+    transaction: Transaction, find: str, wanted: dict[str, Any], claim: str, own: dict[str, Any]
+) -> list[ClaimedWorkflow]:
+    is_locking = transaction.locks_rows
+    if not transaction.rows(LOCK_LEASE + (" FOR KEY SHARE" if is_locking else ""), own):
+        return []
+    ids = [row[0] for row in transaction.rows(_READ_OWN, own)]
+    if not ids:
+        ids = [row[0] for row in transaction.rows(find, wanted)]
         if not ids:
-            find = _FIND_ORPHANS + (_LOCK_ROWS if database.locks_rows else "")
-            ids = [row[0] for row in transaction.rows(find, wanted)]
-            if not ids:
-                return []
-            transaction.write(_CLAIM, {**own, "executor_id": executor_id, "ids": ids})
-        return [ClaimedWorkflow(*row) for row in transaction.rows(_READ_CLAIMED, {"ids": ids, "nonce": nonce})]
+            return []
+        transaction.write(claim, {**own, "ids": ids})
+    return [ClaimedWorkflow(*row) for row in transaction.rows(_READ_CLAIMED, {"ids": ids, **own})]
 
-    return database.run("claim_orphans", claim)
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What waits for an executor to attend to it.
+
+    Attributes:
+        deadline_in_ms: In how many milliseconds the next deadline of any workflow passes; negative if it has.
+        delayed_in_ms: In how many milliseconds the next delayed workflow is to be started; negative if it is overdue.
+        has_stopping: Whether runs of this executor are to stop, as their workflows were cancelled.
+    """
+
+    deadline_in_ms: int | None
+    delayed_in_ms: int | None
+    has_stopping: bool
+
+
+def read_duties(database: Database, lease_id: str) -> Duties:
+    """What there is to attend to; one cheap statement, to be asked now and then."""
+    row = database.run("read_duties", lambda t: t.rows(_READ_DUTIES, {"lease_id": lease_id}), "read")[0]
+    return Duties(row[0], row[1], bool(row[2]))
+
+
+def read_stopping(database: Database, lease_id: str) -> list[str]:
+    """The tokens of the lease's runs whose workflows were cancelled."""
+    return [
+        row[0]
+        for row in database.run("read_stopping", lambda t: t.rows(_READ_STOPPING, {"lease_id": lease_id}), "read")
+    ]
 
 
 def release(database: Database, *, workflow_id: str, token: str) -> None:
     """Give up the claim, if it still holds: the workflow is owned by nobody then."""
     database.run("release", lambda t: t.write(_RELEASE, {"id": workflow_id, "token": token}), "statement")
+
+
+def release_all(database: Database, claims: Sequence[tuple[str, str]]) -> None:
+    """Give up claims, each given by its workflow's id and its token, as far as they still hold."""
+    parameters = {"ids": [claim[0] for claim in claims], "tokens": [claim[1] for claim in claims]}
+    database.run("release", lambda t: t.write(_RELEASE_ALL, parameters), "statement")
 
 
 def count_claims(database: Database, lease_id: str) -> int:
@@ -127,6 +188,12 @@ def read_claims(database: Database, lease_id: str) -> list[tuple[str, str]]:
     """Workflow id and token of every claim under the lease."""
     rows = database.run("read_claims", lambda t: t.rows(_READ_CLAIMS, {"lease_id": lease_id}), "read")
     return [(row[0], row[1]) for row in rows]
+
+
+def read_owners(database: Database, workflow_ids: Sequence[str]) -> dict[str, str | None]:
+    """The tokens that own the workflows, by id. Unknown ids are left out."""
+    rows = database.run("read_owners", lambda t: t.rows(_READ_OWNERS, {"ids": list(workflow_ids)}), "read")
+    return {row[0]: row[1] for row in rows}
 
 
 def read_checkpoints(database: Database, workflow_ids: Sequence[str]) -> dict[str, dict[int, RecordedStep]]:

@@ -5,7 +5,8 @@ object for each call would cost more than the call. A statement is written once 
 
 - parameters are named, ``:name``, and always bound;
 - ``{schema}`` is the prefix of a table's name, ``{now}`` the database's clock in epoch milliseconds;
-- ``ANY_OF(:names)`` after a column asks whether it is in the list that is bound to ``names``.
+- ``ANY_OF(:names)`` after a column asks whether it is in the list that is bound to ``names``;
+- ``ROWS_OF(:names, id text, number integer)`` is a table of that name, of the JSON objects that are bound to ``names``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dbos.storage.errors import TransientStorageError
+from dbos.storage.errors import CONTENTION_PAUSE_S, TransientStorageError
 from dbos.storage.gate import Gate
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Transaction:
     def __init__(self, database: Database, cursor: Any) -> None:
         self._database = database
         self._cursor = cursor
+
+    @property
+    def locks_rows(self) -> bool:
+        """See ``Database.locks_rows``."""
+        return self._database.locks_rows
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Run the statement and return its rows."""
@@ -112,6 +118,10 @@ class Database(abc.ABC):
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction may succeed later."""
 
+    def is_contended(self, error: BaseException) -> bool:
+        """Whether a transient error is due to another writer."""
+        return False
+
     @abc.abstractmethod
     def is_lost(self, connection: PoolProxiedConnection) -> bool:
         """Whether the connection to the server is gone."""
@@ -142,6 +152,26 @@ class Database(abc.ABC):
         pool = self.engine.pool
         return pool.size() if isinstance(pool, QueuePool) else 1
 
+    @property
+    def has_one_connection(self) -> bool:
+        """Whether all threads share one connection."""
+        return self._shared_lock is not None
+
+    def detached_connection(self) -> PoolProxiedConnection:
+        """A connection outside of the pool, ready for use, for the caller to keep and to close.
+
+        Its ``dbapi_connection`` is the driver's.
+        """
+        connection = self.engine.raw_connection()
+        try:
+            self.prepare(connection)
+            connection.detach()
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        return connection
+
     def run(
         self,
         operation: str,
@@ -167,7 +197,7 @@ class Database(abc.ABC):
                 if time.monotonic() > gives_up_at:
                     cause = error.__cause__ or error
                     raise cause from None
-                time.sleep(delay * random.uniform(0.5, 1.0))
+                time.sleep(min(delay, error.longest_pause_s) * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, 0.5)
 
     @contextlib.contextmanager
@@ -200,7 +230,8 @@ class Database(abc.ABC):
                 cursor.close()
         except Exception as error:
             if not isinstance(error, TransientStorageError) and self.is_transient(error):
-                raise TransientStorageError(f"{operation}: {_first_line(error)}") from error
+                longest_pause_s = CONTENTION_PAUSE_S if self.is_contended(error) else 60.0
+                raise TransientStorageError(f"{operation}: {_first_line(error)}", longest_pause_s) from error
             raise
         if gate is not None:
             gate(operation, "after_commit")
@@ -266,10 +297,6 @@ class Database(abc.ABC):
             connection.invalidate()
             connection.close()
             raise
-
-    def with_names(self, statement: str) -> str:
-        """The statement with the schema's prefix and the clock filled in."""
-        return statement.replace("{schema}", self.schema_prefix).replace("{now}", self.clock_expression)
 
 
 def _has_one_connection(engine: Engine) -> bool:

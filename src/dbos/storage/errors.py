@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+CONTENTION_PAUSE_S = 0.003
+"""The longest pause before a transaction that another writer held up is tried again: whoever pauses for longer than
+others write never gets in."""
+
 
 class TransientStorageError(Exception):
-    """The transaction failed for now: tried again, it may succeed. Its cause is the driver's error."""
+    """The transaction failed for now: tried again, it may succeed. Its cause is the driver's error.
+
+    Attributes:
+        longest_pause_s: How long to pause at most before it is tried again.
+    """
+
+    def __init__(self, message: str, longest_pause_s: float = 60.0) -> None:
+        super().__init__(message)
+        self.longest_pause_s = longest_pause_s
 
 
 class JournalClosed(BaseException):

@@ -10,8 +10,8 @@ looks again. While it commits, the next batch gathers, so the more writers there
 a lone writer never waits for company. A thread that finds the journal idle leads for its own ticket, without any
 hand-off. Event loops must not block, so a thread of the journal's own leads for them, and watches over what is held.
 The main thread leads for nobody but itself: Ctrl-C may interrupt it anywhere, and then it puts its ticket back. A start
-of a workflow depends on nothing that is pending, so where the database lets several transactions commit at once, a
-thread that finds the journal led commits its start by itself.
+of a workflow and a message from outside of workflows depend on nothing that is pending, so where the database lets
+several transactions commit at once, a thread that finds the journal led commits its own by itself.
 
 A run's writes stay in order and are never torn apart: a batch that fails for good is retried run by run, and a run
 whose write is refused for good fails all its later ones with the same error. A batch that fails for now (connection
@@ -25,20 +25,28 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from dbos.model.clock import Clock
 from dbos.model.limits import MAX_BATCH_CHARS, MAX_BATCH_WRITES
+from dbos.model.status import CANCELLED
 from dbos.model.values import (
+    NO_STEPS,
+    AlreadyExists,
     Batch,
     BatchAnswer,
     Checkpoint,
     ChildStart,
+    Effect,
+    LeaseLost,
+    Message,
     Outcome,
+    Receipt,
     RunAnswer,
     RunWrites,
     StartAnswer,
+    StepEffect,
     WorkflowStart,
 )
 from dbos.storage.errors import JournalClosed, TransientStorageError
@@ -46,11 +54,15 @@ from dbos.storage.promise import Bell, Promise, new_sleeper
 
 _logger = logging.getLogger("dbos")
 
+A = TypeVar("A")
+
 _FIRST_RETRY_S = 0.01
 _LONGEST_RETRY_S = 2.0
 _SILENT_RETRIES_S = 1.0
 """For how long a commit is tried again without a word: a file that a neighbour has locked is nothing to report."""
 _TRIES_WHILE_CLOSING = 6
+_LEISURE = 25
+"""How many times longer than others leisurely checkpoints may be kept back."""
 _LOOKS_IN_VAIN = 25
 """How often the writer thread looks for held checkpoints and finds none, before it sleeps until it is called."""
 
@@ -69,31 +81,92 @@ class BatchStore(Protocol):
 
     @property
     def parallel_commits(self) -> int:
-        """How many batches of starts may be committed beside another batch."""
+        """How many starts and messages may be committed beside another batch."""
         ...
 
 
 class RunLog:
     """The journal's end of one run: who writes, what is held back, and what became of it."""
 
-    __slots__ = ("failure", "foreign", "held", "last", "token", "workflow_id")
+    __slots__ = (
+        "conflict",
+        "failure",
+        "foreign",
+        "held",
+        "held_starts",
+        "last",
+        "refusal",
+        "starts_asked",
+        "starts_settled",
+        "token",
+        "workflow_id",
+    )
 
     def __init__(self, workflow_id: str, token: str) -> None:
         self.workflow_id = workflow_id
         self.token = token
-        self.held: list[Checkpoint] = []
+        self.held: list[Checkpoint] | None = None
+        self.held_starts: list[ChildStart] | None = None
+        """The workflows that held checkpoints enqueue."""
+        self.starts_asked = self.starts_settled = 0
+        """How many workflows it has enqueued, and of how many is known whether they were."""
+        self.conflict: tuple[WorkflowStart, AlreadyExists] | None = None
+        """What it wanted to enqueue under an id that belongs to a workflow of another function."""
         self.last: Ticket | None = None
-        """The newest ticket; the run's earlier ones are done when it is."""
+        """The newest ticket, until it is done; the run's earlier ones are done when it is."""
         self.failure: BaseException | None = None
         """Why a write of the run was refused for good."""
-        self.foreign: frozenset[int] = frozenset()
+        self.foreign: frozenset[int] = NO_STEPS
         """Steps of this run that another run had recorded before."""
+        self.refusal: RunAnswer | None = None
+        """The newest answer, if it says that the run may not go on."""
+
+    def hold(self, checkpoint: Checkpoint, start: ChildStart | None = None) -> None:
+        if self.held is None:
+            self.held = []
+        self.held.append(checkpoint)
+        if start is not None:
+            if self.held_starts is None:
+                self.held_starts = []
+            self.held_starts.append(start)
+            self.starts_asked += 1
+
+    def note(self, ticket: Ticket, answer: RunAnswer) -> None:
+        """A ticket of the run is about to be settled with this answer."""
+        self._note_starts(ticket, answer)
+        if answer.foreign:
+            self.foreign |= answer.foreign
+        if answer.token != self.token or answer.status == CANCELLED:
+            self.refusal = answer
+
+    @property
+    def has_unsettled_starts(self) -> bool:
+        """Whether it is not known yet of all workflows that it enqueues whether they were."""
+        return self.starts_asked != self.starts_settled
+
+    def _note_starts(self, ticket: Ticket, answer: RunAnswer) -> None:
+        """What became of the workflows that it enqueues; nobody waits for them one by one."""
+        for child in ticket.children:
+            if child.start.place is None:
+                continue
+            self.starts_settled += 1
+            its_answer = answer.children.get(child.function_id)
+            if isinstance(its_answer, AlreadyExists) and its_answer.name != child.start.name:
+                self.conflict = (child.start, its_answer)
+            elif isinstance(its_answer, LeaseLost):
+                # One with its id was there, and was deleted meanwhile: do it again.
+                self.foreign |= {child.function_id}
+
+    def settled(self, ticket: Ticket) -> None:
+        """The ticket is settled, and need not be kept."""
+        if self.last is ticket:
+            self.last = None
 
 
 class Ticket(Promise[RunAnswer]):
     """What one run submitted together, and the promise of its answer."""
 
-    __slots__ = ("checkpoints", "children", "journal", "log", "outcome")
+    __slots__ = ("checkpoints", "children", "journal", "log", "outcome", "step_effects")
 
     def __init__(
         self,
@@ -102,6 +175,7 @@ class Ticket(Promise[RunAnswer]):
         checkpoints: Sequence[Checkpoint],
         children: Sequence[ChildStart],
         outcome: Outcome | None,
+        step_effects: Sequence[StepEffect] = (),
     ) -> None:
         super().__init__()
         self.journal = journal
@@ -109,6 +183,7 @@ class Ticket(Promise[RunAnswer]):
         self.checkpoints = checkpoints
         self.children = children
         self.outcome = outcome
+        self.step_effects = step_effects
 
     def block(self) -> RunAnswer:
         self.journal.wait(self)
@@ -123,56 +198,71 @@ class Ticket(Promise[RunAnswer]):
     def size(self) -> tuple[int, int]:
         """How many writes it holds, and about how many characters."""
         chars = sum(len(c.output or "") + len(c.error or "") for c in self.checkpoints)
+        chars += sum(_effect_chars(c.effect) for c in self.checkpoints if c.effect is not None)
+        chars += sum(_effect_chars(own.effect) for own in self.step_effects)
         chars += sum(len(child.start.inputs) for child in self.children)
         if self.outcome is not None:
             chars += len(self.outcome.output or "") + len(self.outcome.error or "")
-        return len(self.checkpoints) + len(self.children) + 1, chars
+        return len(self.checkpoints) + len(self.step_effects) + len(self.children) + 1, chars
 
 
-class StartTicket(Promise[StartAnswer]):
-    """The start of a workflow that no run rides with, and the promise of its answer."""
+class LoneTicket(Promise[A]):
+    """A write that no run rides with, and the promise of its answer."""
 
-    __slots__ = ("journal", "start")
+    __slots__ = ("journal", "write")
 
-    def __init__(self, journal: Journal, start: WorkflowStart) -> None:
+    def __init__(self, journal: Journal, write: WorkflowStart | Message) -> None:
         super().__init__()
         self.journal = journal
-        self.start = start
+        self.write = write
 
-    def block(self) -> StartAnswer:
+    def block(self) -> A:
         if not self.journal.commit_beside_leader(self):
             self.journal.wait(self)
         return self.result()
 
-    async def wait(self) -> StartAnswer:
+    async def wait(self) -> A:
         if not self.is_done:
             self.journal.kick()
         return await super().wait()
 
     @property
     def size(self) -> tuple[int, int]:
-        return 1, len(self.start.inputs)
+        return 1, len(self.write.inputs if isinstance(self.write, WorkflowStart) else self.write.text)
 
 
-AnyTicket = Ticket | StartTicket
+StartTicket = LoneTicket[StartAnswer]
+MessageTicket = LoneTicket[bool]
+AnyTicket = Ticket | LoneTicket[Any]
 
 
 class Journal:
     """Gathers, commits, settles. See the module's description."""
 
-    def __init__(self, store: BatchStore, clock: Clock, hold_back_s: float = 0.002) -> None:
+    def __init__(
+        self,
+        store: BatchStore,
+        clock: Clock,
+        hold_back_s: float = 0.002,
+        on_commit: Callable[[Batch, BatchAnswer], None] = lambda batch, answer: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._hold_back_s = hold_back_s
+        self._on_commit = on_commit
+        """Called with every batch that was committed; it must not raise, nor take long."""
         self._lock = threading.Lock()
         self._pending: list[AnyTicket] = []
         self._taken: list[AnyTicket] = []
         """What the leader is committing."""
         self._held: dict[RunLog, float] = {}
-        """Since when each run holds something back; oldest first."""
+        """Until when each run may hold something back, the first first; and so for what is leisurely."""
+        self._held_long: dict[RunLog, float] = {}
         self._leader: int | None = None
         """The identifier of the thread that leads."""
-        self._beside: dict[int, StartTicket] = {}
+        self._urgent: list[RunLog] = []
+        """Runs that hold what somebody may be waiting for; the writer thread submits it as soon as it gets to it."""
+        self._beside: dict[int, LoneTicket[Any]] = {}
         """What threads commit beside the leader, by their identifiers."""
         self._closing = threading.Event()
         self._bell = Bell()
@@ -182,14 +272,31 @@ class Journal:
 
     # -- what runs call
 
-    def hold(self, log: RunLog, checkpoint: Checkpoint) -> None:
-        """Keep the checkpoint back until the run submits, or for ``hold_back_s`` at most."""
+    def hold(
+        self,
+        log: RunLog,
+        checkpoint: Checkpoint,
+        start: ChildStart | None = None,
+        *,
+        is_urgent: bool = False,
+        is_leisurely: bool = False,
+    ) -> None:
+        """Keep the checkpoint, and the workflow that it enqueues, back until the run submits, for a while at most.
+
+        What others may be waiting for is urgent: it is kept back only until the writer thread gets to it, which is
+        mostly not before the run submits by itself or waits for something. What nobody but a restart would miss is
+        leisurely, and may be kept back ``_LEISURE`` times as long, so that it can travel with what comes next.
+        """
         with self._lock:
             self._refuse_if_closed()
-            log.held.append(checkpoint)
+            log.hold(checkpoint, start)
             if log not in self._held:
-                self._held[log] = self._clock.monotonic()
-            must_wake, self._writer_looks = not self._writer_looks, True
+                delay_s = self._hold_back_s * (_LEISURE if is_leisurely else 1)
+                held = self._held_long if is_leisurely else self._held
+                held.setdefault(log, self._clock.monotonic() + delay_s)
+            if is_urgent:
+                self._urgent.append(log)
+            must_wake, self._writer_looks = is_urgent or not self._writer_looks, True
         if must_wake:
             # Also while somebody leads, who looks at what is pending only.
             self._ring()
@@ -201,6 +308,7 @@ class Journal:
         checkpoint: Checkpoint | None = None,
         children: Sequence[ChildStart] = (),
         outcome: Outcome | None = None,
+        step_effects: Sequence[StepEffect] = (),
     ) -> Ticket:
         """Ask for what the run holds, then for what is given, to be made durable, all in one transaction.
 
@@ -210,12 +318,21 @@ class Journal:
         with self._lock:
             self._refuse_if_closed()
             if checkpoint is not None:
-                log.held.append(checkpoint)
-            return self._submit(log, children, outcome)
+                log.hold(checkpoint)
+            log.starts_asked += sum(child.start.place is not None for child in children)
+            return self._submit(log, children, outcome, step_effects)
 
     def start(self, start: WorkflowStart) -> StartTicket:
         """Ask for a new workflow's row."""
         ticket = StartTicket(self, start)
+        with self._lock:
+            self._refuse_if_closed()
+            self._pending.append(ticket)
+        return ticket
+
+    def send(self, message: Message) -> MessageTicket:
+        """Ask for a message from outside of workflows to be delivered; the answer is whether its destination exists."""
+        ticket = MessageTicket(self, message)
         with self._lock:
             self._refuse_if_closed()
             self._pending.append(ticket)
@@ -226,14 +343,16 @@ class Journal:
         with self._lock:
             if log.held:
                 self._refuse_if_closed()
-                return self._submit(log, (), None)
-            return log.last if log.last is not None and not log.last.is_done else None
+                return self._submit(log)
+            # Whoever leads may let go of it meanwhile.
+            last = log.last
+            return last if last is not None and not last.is_done else None
 
     def flush(self) -> None:
         """Make durable what is held and pending now, and wait for it."""
         with self._lock:
-            for log in list(self._held):
-                self._submit(log, (), None)
+            for log in (*self._held, *self._held_long):
+                self._submit(log)
             waiting = [*self._taken, *self._pending]
         for ticket in waiting:
             self.wait(ticket)
@@ -241,8 +360,8 @@ class Journal:
     def close(self) -> None:
         """Make durable what was recorded so far, as far as the database lets us; from then on refuse everything."""
         with self._lock:
-            for log in list(self._held):
-                self._submit(log, (), None)
+            for log in (*self._held, *self._held_long):
+                self._submit(log)
             self._closing.set()
             waiting = [*self._taken, *self._pending]
             beside = list(self._beside.values())
@@ -283,8 +402,8 @@ class Journal:
             self.kick()
             raise
 
-    def commit_beside_leader(self, ticket: StartTicket) -> bool:
-        """Commit the start in this thread while another one leads; returns whether that could be done."""
+    def commit_beside_leader(self, ticket: LoneTicket[Any]) -> bool:
+        """Commit a lone write in this thread while another one leads; returns whether that could be done."""
         me = threading.get_ident()
         try:
             with self._lock:
@@ -339,7 +458,7 @@ class Journal:
                     self._leader = threading.get_ident()
                 elif self._closing.is_set() and not self._pending:
                     return
-                looks_in_vain = 0 if self._held else looks_in_vain + 1
+                looks_in_vain = 0 if self._held or self._held_long else looks_in_vain + 1
                 self._writer_looks = looks_in_vain < _LOOKS_IN_VAIN
             if leads:
                 try:
@@ -427,8 +546,9 @@ class Journal:
                 if waited >= report_after:
                     _logger.warning("The database has refused a commit for %.0f s, trying again: %s", waited, error)
                     report_after = 2 * waited
-                time.sleep(delay * random.uniform(0.5, 1.0))
-                waited += delay
+                pause_s = min(delay, error.longest_pause_s) * random.uniform(0.5, 1.0)
+                time.sleep(pause_s)
+                waited += pause_s
                 delay = min(delay * 2, _LONGEST_RETRY_S)
             except Exception as error:
                 parts = _by_run(tickets)
@@ -438,7 +558,8 @@ class Journal:
                     self._commit(part)
                 return None
             else:
-                return _settle(tickets, batch, answer)
+                _settle(tickets, batch, answer)
+                return self._on_commit(batch, answer)
 
     def _without_doomed(self, tickets: list[AnyTicket]) -> list[AnyTicket]:
         """Reject the tickets of runs of which an earlier write was refused for good; returns the others."""
@@ -455,10 +576,19 @@ class Journal:
                 ticket.log.failure = error
         Promise.settle_all([(ticket, None, error) for ticket in tickets])
 
-    def _submit(self, log: RunLog, children: Sequence[ChildStart], outcome: Outcome | None) -> Ticket:
-        ticket = Ticket(self, log, log.held, children, outcome)
-        log.held = []
+    def _submit(
+        self,
+        log: RunLog,
+        children: Sequence[ChildStart] = (),
+        outcome: Outcome | None = None,
+        step_effects: Sequence[StepEffect] = (),
+    ) -> Ticket:
+        if log.held_starts:
+            children, log.held_starts = [*log.held_starts, *children], None
+        ticket = Ticket(self, log, log.held or (), children, outcome, step_effects)
+        log.held = None
         self._held.pop(log, None)
+        self._held_long.pop(log, None)
         if log.failure is not None:
             ticket.reject(log.failure)
         else:
@@ -467,12 +597,17 @@ class Journal:
         return ticket
 
     def _submit_overdue(self) -> None:
-        """Submit what was held for too long. The lock is held."""
+        """Submit what is urgent, and what was held for too long. The lock is held."""
+        urgent, self._urgent = self._urgent, []
+        for log in urgent:
+            if log.held:
+                self._submit(log)
         now = self._clock.monotonic()
-        for log, since in list(self._held.items()):
-            if now - since < self._hold_back_s:
-                break
-            self._submit(log, (), None)
+        for held in (self._held, self._held_long):
+            for log, until in list(held.items()):
+                if now < until:
+                    break
+                self._submit(log)
 
     def _refuse_if_closed(self) -> None:
         if self._closing.is_set():
@@ -483,8 +618,11 @@ def _assemble(tickets: Sequence[AnyTicket]) -> Batch:
     batch = Batch()
     runs: dict[RunLog, RunWrites] = {}
     for ticket in tickets:
-        if isinstance(ticket, StartTicket):
-            batch.starts.append(ticket.start)
+        if isinstance(ticket, LoneTicket):
+            if isinstance(ticket.write, Message):
+                batch.messages.append(ticket.write)
+            else:
+                batch.starts.append(ticket.write)
             continue
         run = runs.get(ticket.log)
         if run is None:
@@ -492,13 +630,14 @@ def _assemble(tickets: Sequence[AnyTicket]) -> Batch:
             batch.runs.append(run)
         run.checkpoints.extend(ticket.checkpoints)
         run.children.extend(ticket.children)
+        run.step_effects.extend(ticket.step_effects)
         if ticket.outcome is not None:
             run.outcome = ticket.outcome
     return batch
 
 
 def _by_run(tickets: Sequence[AnyTicket]) -> list[list[AnyTicket]]:
-    """The tickets grouped by run, each start on its own."""
+    """The tickets grouped by run, each lone write on its own."""
     groups: dict[object, list[AnyTicket]] = {}
     for ticket in tickets:
         groups.setdefault(ticket.log if isinstance(ticket, Ticket) else ticket, []).append(ticket)
@@ -506,14 +645,21 @@ def _by_run(tickets: Sequence[AnyTicket]) -> list[list[AnyTicket]]:
 
 
 def _settle(tickets: Sequence[AnyTicket], batch: Batch, answer: BatchAnswer) -> None:
-    starts = iter(answer.starts)
+    starts, messages = iter(answer.starts), iter(answer.messages)
     runs = {run.token: its_answer for run, its_answer in zip(batch.runs, answer.runs, strict=True)}
-    for ticket in tickets:
-        if isinstance(ticket, Ticket) and runs[ticket.log.token].foreign:
-            ticket.log.foreign |= runs[ticket.log.token].foreign
-    Promise.settle_all(
-        [
-            (ticket, next(starts) if isinstance(ticket, StartTicket) else runs[ticket.log.token], None)
-            for ticket in tickets
-        ]
-    )
+
+    def its_answer(ticket: AnyTicket) -> StartAnswer | bool | RunAnswer:
+        if isinstance(ticket, LoneTicket):
+            return next(messages) if isinstance(ticket.write, Message) else next(starts)
+        return runs[ticket.log.token]
+
+    own = [ticket for ticket in tickets if isinstance(ticket, Ticket)]
+    for ticket in own:
+        ticket.log.note(ticket, runs[ticket.log.token])
+    Promise.settle_all([(ticket, its_answer(ticket), None) for ticket in tickets])
+    for ticket in own:
+        ticket.log.settled(ticket)
+
+
+def _effect_chars(effect: Effect) -> int:
+    return 0 if isinstance(effect, Receipt) else len(effect.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database, Transaction
-from dbos.storage.postgres import PostgresDatabase, quoted
+from dbos.storage.postgres import PostgresDatabase
 from dbos.storage.schema import FRAGMENTS, MIGRATIONS, NEWEST, SEQUENCES, TABLES, VERSION_TABLE, Migration
 
 _LOCK = 7_365_106_208_573_117
@@ -23,6 +23,20 @@ def migrate(database: Database) -> None:
         database.run("migrate", lambda transaction: _migrate_postgres(transaction, database))
     else:
         database.run("migrate", lambda transaction: _migrate_to_newest(transaction, database))
+
+
+def check_schema(database: Database) -> None:
+    """Make sure that the schema is there and up to date.
+
+    Raises:
+        DBOSInitializationError: No application has made or upgraded it yet, or one of a newer version has.
+    """
+    version = _version(database)
+    if version < NEWEST:
+        what = "has none of the library's tables" if version == 0 else f"has schema version {version}, not {NEWEST}"
+        raise DBOSInitializationError(
+            f"{database.location} {what}. Launch the application once, which makes or upgrades them; a client does not."
+        )
 
 
 def reset(database: Database) -> None:
@@ -74,7 +88,7 @@ def _migrate_postgres(transaction: Transaction, database: PostgresDatabase) -> N
     exists = transaction.rows("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": database.schema})
     if not exists:
         # Asked first, as IF NOT EXISTS needs the right to create schemas also where it creates none.
-        transaction.write(f"CREATE SCHEMA {quoted(database.schema)}")
+        transaction.write("CREATE SCHEMA {schema_name}")
     _migrate_to_newest(transaction, database)
 
 
@@ -94,7 +108,7 @@ def _apply(transaction: Transaction, database: Database, migration: Migration) -
     for statement in (*(migration.postgres if is_postgres else ()), *migration.statements):
         for name, (on_postgres, on_sqlite) in FRAGMENTS.items():
             statement = statement.replace(f"{{{name}}}", on_postgres if is_postgres else on_sqlite)
-        transaction.write(statement.replace("{schema_literal}", database.schema_prefix.replace("'", "''")))
+        transaction.write(statement)
     transaction.write(
         f"INSERT INTO {{schema}}{VERSION_TABLE} (number, name, applied_at) VALUES (:number, :name, {{now}})",
         {"number": migration.number, "name": migration.name},

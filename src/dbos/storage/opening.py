@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database
 from dbos.storage.errors import TransientStorageError
 from dbos.storage.gate import Gate
-from dbos.storage.migrations import migrate
+from dbos.storage.migrations import check_schema, migrate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
@@ -39,6 +41,35 @@ def open_database(
     Raises:
         DBOSInitializationError: It cannot be used; the message says why and what to do.
     """
+    return _open_and_check(migrate, url, engine, schema, pool_size, gate)
+
+
+def open_existing_database(
+    *, url: str | None, engine: Engine | None = None, schema: str = "dbos", pool_size: int = 20
+) -> Database:
+    """Open a system database that an application has made. (Arguments and errors as for ``open_database``.)"""
+    if url is not None and engine is None:
+        _refuse_missing_file(_parse(url))
+    return _open_and_check(check_schema, url, engine, schema, pool_size, None)
+
+
+def _refuse_missing_file(url: URL) -> None:
+    path = url.database
+    is_file = url.get_backend_name() == "sqlite" and path not in (None, "", ":memory:")
+    if is_file and "uri" not in url.query and not os.path.exists(str(path)):
+        raise DBOSInitializationError(
+            f"There is no SQLite file {path!r}. The application makes it when it is launched for the first time."
+        )
+
+
+def _open_and_check(
+    check: Callable[[Database], None],
+    url: str | None,
+    engine: Engine | None,
+    schema: str,
+    pool_size: int,
+    gate: Gate | None,
+) -> Database:
     owns_engine = engine is None
     if engine is None:
         if url is None:
@@ -46,8 +77,8 @@ def open_database(
         engine = _make_engine(_parse(url), pool_size)
     database: Database | None = None
     try:
-        database = _open(engine, schema, owns_engine, gate)
-        migrate(database)
+        database = _open(engine, schema, owns_engine, gate, may_create=check is migrate)
+        check(database)
     except BaseException as error:
         if database is not None:
             database.close()
@@ -59,7 +90,7 @@ def open_database(
     return database
 
 
-def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> Database:
+def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None, *, may_create: bool) -> Database:
     backend, driver = engine.url.get_backend_name(), engine.dialect.driver
     if backend == "sqlite" and driver == "pysqlite":
         from dbos.storage.sqlite import OLDEST_VERSION, SqliteDatabase
@@ -75,7 +106,11 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None) -> 
     if backend == "postgresql" and driver == "psycopg":
         from dbos.storage.postgres import PostgresDatabase, create_database_if_missing
 
-        create_database_if_missing(engine)
+        if may_create:
+            create_database_if_missing(engine)
+        else:
+            # What cannot be reached fails at once, not after the patience that one gets which could be before.
+            engine.raw_connection().close()
         return PostgresDatabase(engine, schema=schema, owns_engine=owns_engine, gate=gate)
     raise DBOSInitializationError(
         f"The system database engine uses {backend}+{driver}. DBOS works with postgresql+psycopg (psycopg 3) and "

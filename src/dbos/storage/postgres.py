@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)\b")
 _ANY_OF = re.compile(r"ANY_OF\(:([a-z_]+)\)")
+_NAMES = re.compile(r"\{schema(?:_name|_literal)?\}")
+_ROWS_OF = re.compile(r"ROWS_OF\(:([a-z_]+), ([a-z_, ]+)\)")
 
 _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006", "25P03", "25P04"})
 """Serialization failure, deadlock, lock not available, read-only (a server in the middle of a fail-over), and the two
@@ -48,6 +50,9 @@ class PostgresDatabase(Database):
         import psycopg
         from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+        if isinstance(error, psycopg.errors.UniqueViolation) and error.diag.table_name == "streams":
+            # An entry that another try, still under way on the server, wrote meanwhile: the next offset is another now.
+            return True
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state is not None and (state in _TRANSIENT_STATES or state.startswith(_PROGRAM_LIMIT)):
             return state in _TRANSIENT_STATES
@@ -59,8 +64,16 @@ class PostgresDatabase(Database):
         return driver is None or bool(driver.closed)
 
     def compile(self, statement: str) -> str:
-        statement = self.with_names(statement).replace("%", "%%")
-        return _PARAMETER.sub(r"%(\1)s", _ANY_OF.sub(r"= ANY(:\1)", statement))
+        statement = statement.replace("{now}", self.clock_expression).replace("%", "%%")
+        statement = _ROWS_OF.sub(r"json_to_recordset(:\1) AS \1 (\2)", statement)
+        statement = _PARAMETER.sub(r"%(\1)s", _ANY_OF.sub(r"= ANY(:\1)", statement))
+        # The schema last: it may have any name, also one that looks like a parameter.
+        names = {
+            "{schema_name}": quoted(self.schema),
+            "{schema_literal}": self.schema_prefix.replace("'", "''"),
+            "{schema}": self.schema_prefix,
+        }
+        return _NAMES.sub(lambda name: names[name.group()].replace("%", "%%"), statement)
 
     def prepare(self, connection: PoolProxiedConnection) -> Callable[[], None] | None:
         driver: Any = connection.driver_connection
@@ -69,6 +82,7 @@ class PostgresDatabase(Database):
         driver.autocommit = True
         if self._owns_engine:
             driver.execute(_SET_TIMEOUTS)
+            driver.prepare_threshold = 1
             return None
 
         def give_back() -> None:

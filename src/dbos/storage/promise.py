@@ -7,8 +7,12 @@ settles hundreds of promises at once, so ``Promise.settle_all`` wakes each event
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import itertools
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -18,6 +22,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _logger = logging.getLogger("dbos")
+
+_LOCKS = [threading.RLock() for _ in range(64)]
+"""Promises share locks, which take more memory than they do. They may be entered again by the same thread, as the
+garbage collector may close a coroutine that waits for one promise while another is locked."""
+_numbers = itertools.count()
+_SIGNALS_S = 0.5
+"""How long the main thread waits without looking for signals."""
+_thread = threading.local()
 
 
 class Promise(Generic[T]):
@@ -29,7 +41,7 @@ class Promise(Generic[T]):
         self.is_done = False
         self._value: T | None = None
         self._error: BaseException | None = None
-        self._lock = threading.Lock()
+        self._lock = _LOCKS[next(_numbers) % len(_LOCKS)]
         self._sleepers: list[threading.Lock] | None = None
         self._futures: list[asyncio.Future[None]] | None = None
         self._callbacks: list[Callable[[], None]] | None = None
@@ -53,13 +65,18 @@ class Promise(Generic[T]):
 
     def sleep_on(self, sleeper: threading.Lock) -> None:
         """Wait in this thread until it is settled, or ``wake_sleeper`` picks the sleeper (a lock that is held)."""
+        if self.add_sleeper(sleeper):
+            acquire(sleeper)
+
+    def add_sleeper(self, sleeper: threading.Lock) -> bool:
+        """Have the sleeper woken when it is settled; returns whether it is still to be."""
         with self._lock:
             if self.is_done:
-                return
+                return False
             if self._sleepers is None:
                 self._sleepers = []
             self._sleepers.append(sleeper)
-        sleeper.acquire()
+            return True
 
     def wake_sleeper(self) -> bool:
         """Wake one thread that waits although nothing is settled; returns whether there was one."""
@@ -81,20 +98,26 @@ class Promise(Generic[T]):
             import asyncio
 
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            with self._lock:
-                if self.is_done:
-                    future.set_result(None)
-                elif self._futures is None:
-                    self._futures = [future]
-                else:
-                    self._futures.append(future)
-            try:
-                await future
-            finally:
-                self._forget_future(future)
+            if self.add_future(future):
+                try:
+                    await future
+                finally:
+                    self.forget_future(future)
         return self.result()
 
-    def _forget_future(self, future: asyncio.Future[None]) -> None:
+    def add_future(self, future: asyncio.Future[None]) -> bool:
+        """Have the future set when it is settled; returns whether it is still to be."""
+        with self._lock:
+            if self.is_done:
+                return False
+            if self._futures is None:
+                self._futures = [future]
+            else:
+                self._futures.append(future)
+            return True
+
+    def forget_future(self, future: asyncio.Future[None]) -> None:
+        """Nobody waits for this future any more."""
         with self._lock:
             if self._futures is not None and future in self._futures:
                 self._futures.remove(future)
@@ -118,6 +141,9 @@ class Promise(Generic[T]):
     def has_waiters(self) -> bool:
         """Whether anybody waits for it, or is to be called back."""
         with self._lock:
+            if self._futures:
+                # Nobody wakes any more on a loop that was closed.
+                self._futures = [future for future in self._futures if not future.get_loop().is_closed()]
             return bool(self._sleepers or self._futures or self._callbacks)
 
     @staticmethod
@@ -159,6 +185,71 @@ class Promise(Generic[T]):
                 promise._futures = None
 
 
+def sleep_on_any(promises: Sequence[Promise[Any]], timeout_s: float | None = None) -> None:
+    """Wait in this thread until one of the promises is settled, or the time is over."""
+    sleeper = new_sleeper()
+    try:
+        if all(promise.add_sleeper(sleeper) for promise in promises):
+            acquire(sleeper, timeout_s)
+    finally:
+        for promise in promises:
+            promise.forget_sleeper(sleeper)
+
+
+def wait_for_any(promises: Sequence[Promise[Any]], timeout_s: float | None = None) -> asyncio.Future[None]:
+    """A future of the running event loop: done when one of the promises is settled, or the time is over."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    timer: asyncio.TimerHandle | None = None
+    if not all(promise.add_future(future) for promise in promises):
+        future.set_result(None)
+    elif timeout_s is not None:
+        timer = loop.call_later(max(timeout_s, 0.0), _finish, (future,), context=plain_context())
+    future.add_done_callback(_Forget(promises, timer), context=plain_context())
+    return future
+
+
+def plain_context() -> contextvars.Context:
+    """The context for callbacks on this thread's event loop that need none; otherwise each would hold a copy."""
+    context: contextvars.Context | None = getattr(_thread, "context", None)
+    if context is None:
+        context = _thread.context = contextvars.Context()
+    return context
+
+
+class _Forget:
+    """What is left to do when nobody waits with a future any more."""
+
+    __slots__ = ("promises", "timer")
+
+    def __init__(self, promises: Sequence[Promise[Any]], timer: asyncio.TimerHandle | None) -> None:
+        self.promises = promises
+        self.timer = timer
+
+    def __call__(self, future: asyncio.Future[None]) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        for promise in self.promises:
+            promise.forget_future(future)
+
+
+def acquire(lock: threading.Lock, timeout_s: float | None = None) -> bool:
+    """Wait for the lock; returns whether it was released before the timeout.
+
+    The main thread looks up now and then: a signal that comes just before it begins to wait would be noticed only when
+    the wait is over.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lock.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0))
+    until = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while not lock.acquire(timeout=max(0.0, min(until - time.monotonic(), _SIGNALS_S))):
+        if time.monotonic() >= until:
+            return False
+    return True
+
+
 def new_sleeper() -> threading.Lock:
     """A lock to sleep on: held, until somebody wakes the sleeper by releasing it."""
     sleeper = threading.Lock()
@@ -176,7 +267,7 @@ def _wake_futures(futures: list[asyncio.Future[None]]) -> None:
             loop.call_soon_threadsafe(_finish, its_futures)
 
 
-def _finish(futures: list[asyncio.Future[None]]) -> None:
+def _finish(futures: Sequence[asyncio.Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)

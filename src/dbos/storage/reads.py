@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from dbos.model.values import RecordedOutcome
-from dbos.storage.database import Database, Row
+from dbos.model.status import LIVE, WorkflowStatusString
+from dbos.storage.database import Database
 
-_STATUS_COLUMNS = (
+_COLUMNS = (
     "workflow_uuid, status, name, class_name, config_name, authenticated_user, assumed_role, authenticated_roles, "
-    "created_at, updated_at, queue_name, executor_id, application_version, workflow_timeout_ms, "
+    "{values}, created_at, updated_at, queue_name, executor_id, application_version, workflow_timeout_ms, "
     "workflow_deadline_epoch_ms, deduplication_id, priority, queue_partition_key, forked_from, recovery_attempts, "
     "parent_workflow_id, started_at_epoch_ms, application_id, serialization, outcome_serialization"
 )
@@ -21,13 +21,8 @@ SELECT function_id, function_name, output, error, child_workflow_id, started_at_
     serialization
 FROM {schema}operation_outputs WHERE workflow_uuid = :id ORDER BY function_id"""
 
-_READ_OUTCOMES = """
-SELECT workflow_uuid, status, output, error, outcome_serialization
-FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)"""
 
-
-@dataclass(frozen=True, slots=True)
-class WorkflowRow:
+class WorkflowRow(NamedTuple):
     """A workflow as it is recorded, its values still serialized."""
 
     workflow_id: str
@@ -38,6 +33,9 @@ class WorkflowRow:
     authenticated_user: str | None
     assumed_role: str | None
     authenticated_roles: str | None
+    inputs: str | None
+    output: str | None
+    error: str | None
     created_at: int
     updated_at: int
     queue_name: str | None
@@ -55,13 +53,9 @@ class WorkflowRow:
     application_id: str | None
     serialization: str | None
     outcome_serialization: str | None
-    inputs: str | None
-    output: str | None
-    error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepRow:
+class StepRow(NamedTuple):
     """A checkpoint as it is recorded, its value still serialized."""
 
     function_id: int
@@ -89,46 +83,74 @@ class WorkflowFilter:
     parents: Sequence[str] | None = None
     created_from_ms: int | None = None
     created_to_ms: int | None = None
-    id_prefix: str | None = None
+    id_prefixes: Sequence[str] | None = None
     limit: int | None = None
     offset: int | None = None
     sort_desc: bool = False
     load_input: bool = True
     load_output: bool = True
+    queues_only: bool = False
 
 
 def read_workflows(database: Database, wanted: WorkflowFilter) -> list[WorkflowRow]:
     """The workflows that the filter asks for, oldest first unless it says otherwise."""
-    columns = _STATUS_COLUMNS
-    columns += ", inputs" if wanted.load_input else ", NULL"
-    columns += ", output, error" if wanted.load_output else ", NULL, NULL"
+    inputs = "inputs" if wanted.load_input else "NULL"
+    columns = _COLUMNS.replace("{values}", inputs + (", output, error" if wanted.load_output else ", NULL, NULL"))
     conditions, parameters = _conditions(wanted)
     direction = "DESC" if wanted.sort_desc else "ASC"
     statement = f"SELECT {columns} FROM {{schema}}workflow_status"
     if conditions:
         statement += " WHERE " + " AND ".join(conditions)
-    statement += f" ORDER BY created_at {direction}, seq {direction}"
-    if wanted.limit is not None or wanted.offset is not None:
-        # SQLite has no OFFSET without LIMIT; this is its largest number, and more rows than Postgres can hold.
-        statement += " LIMIT :limit OFFSET :offset"
-        parameters["limit"] = 2**63 - 1 if wanted.limit is None else wanted.limit
-        parameters["offset"] = wanted.offset or 0
+    order = f" ORDER BY created_at {direction}, seq {direction}"
+    # As literals, which the planner can reckon with. SQLite has no OFFSET without LIMIT.
+    limit = f" LIMIT {2**63 - 1 if wanted.limit is None else int(wanted.limit)} OFFSET {int(wanted.offset or 0)}"
+    if wanted.limit is None and not wanted.offset:
+        statement += order
+    elif wanted.offset and not conditions:
+        # What is skipped is skipped in the index.
+        page = f"SELECT created_at, seq FROM {{schema}}workflow_status{order}{limit}"
+        statement += f" JOIN ({page}) AS page USING (created_at, seq){order}"
+    else:
+        statement += order + limit
     rows = database.run("read_workflows", lambda t: t.rows(statement, parameters), "read")
-    return [WorkflowRow(*row) for row in rows]
+    return [WorkflowRow._make(row) for row in rows]
 
 
 def read_steps(database: Database, workflow_id: str) -> list[StepRow]:
     """The recorded steps of a workflow in the order in which they started; none if there is no such workflow."""
     rows = database.run("read_steps", lambda t: t.rows(_READ_STEPS, {"id": workflow_id}), "read")
-    return [StepRow(*row) for row in rows]
+    return [StepRow._make(row) for row in rows]
 
 
-def read_outcomes(database: Database, workflow_ids: Sequence[str]) -> dict[str, RecordedOutcome]:
-    """The workflows' statuses and, where they have ended, their outcomes, by id. Unknown ids are left out."""
-    rows: list[Row] = database.run(
-        "read_outcomes", lambda t: t.rows(_READ_OUTCOMES, {"ids": list(workflow_ids)}), "read"
-    )
-    return {row[0]: RecordedOutcome(*row) for row in rows}
+_FAILED = "status IN ('ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
+"""The condition of a partial index, to the letter: SQLite compares no meanings."""
+
+
+_LIVE_BRANCHES = {
+    "PENDING": ("status = 'PENDING'",),
+    "ENQUEUED": (
+        "status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL",
+        "status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL",
+    ),
+}
+"""The conditions of partial indexes, too."""
+
+
+def _has_status(statuses: Sequence[str]) -> str:
+    """The condition that a workflow has one of the statuses: those that are few are found by their partial indexes."""
+    wanted = {WorkflowStatusString(status).value for status in statuses}
+    if not wanted:
+        return "FALSE"
+    members = "status IN (" + ", ".join(f"'{status}'" for status in sorted(wanted)) + ")"
+    if "SUCCESS" in wanted:
+        return members
+    if not wanted & LIVE:
+        return f"{_FAILED} AND {members}"
+    branches = [condition for status in sorted(wanted & LIVE) for condition in _LIVE_BRANCHES[status]]
+    if wanted - LIVE:
+        branches.append(_FAILED)
+    ids = " UNION ALL ".join(f"SELECT workflow_uuid FROM {{schema}}workflow_status WHERE {one}" for one in branches)
+    return f"workflow_uuid IN ({ids}) AND {members}"
 
 
 def _conditions(wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:
@@ -136,7 +158,6 @@ def _conditions(wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:
     parameters: dict[str, Any] = {}
     memberships: tuple[tuple[str, Sequence[str] | None], ...] = (
         ("workflow_uuid", wanted.workflow_ids),
-        ("status", wanted.statuses),
         ("name", wanted.names),
         ("application_version", wanted.application_versions),
         ("executor_id", wanted.executor_ids),
@@ -145,19 +166,26 @@ def _conditions(wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:
         ("forked_from", wanted.forked_from),
         ("parent_workflow_id", wanted.parents),
     )
+    if wanted.statuses is not None:
+        conditions.append(_has_status(wanted.statuses))
     for column, members in memberships:
         if members is not None:
             conditions.append(f"{column} ANY_OF(:{column})")
             parameters[column] = list(members)
+    if wanted.queues_only:
+        conditions.append("queue_name IS NOT NULL")
     if wanted.created_from_ms is not None:
         conditions.append("created_at >= :created_from")
         parameters["created_from"] = wanted.created_from_ms
     if wanted.created_to_ms is not None:
         conditions.append("created_at <= :created_to")
         parameters["created_to"] = wanted.created_to_ms
-    if wanted.id_prefix is not None:
+    if wanted.id_prefixes is not None:
         # Not LIKE, whose wildcards would have to be escaped.
-        conditions.append("substr(workflow_uuid, 1, :prefix_length) = :prefix")
-        parameters["prefix"] = wanted.id_prefix
-        parameters["prefix_length"] = len(wanted.id_prefix)
+        matches: list[str] = []
+        for number, prefix in enumerate(wanted.id_prefixes):
+            letter = f"prefix_{'x' * number}"
+            matches.append(f"substr(workflow_uuid, 1, length(CAST(:{letter} AS TEXT))) = :{letter}")
+            parameters[letter] = prefix
+        conditions.append(f"({' OR '.join(matches) or 'FALSE'})")
     return conditions, parameters

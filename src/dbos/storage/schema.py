@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dbos.model.queues import SEPARATOR
+
 VERSION_TABLE = "dbos_schema_versions"
 
 
@@ -149,6 +151,40 @@ CREATE TABLE IF NOT EXISTS {schema}executors (
     pid_started TEXT
 )"""
 
+_MESSAGE_KEYS = """
+CREATE TABLE IF NOT EXISTS {schema}message_keys (
+    destination_uuid TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    expires_at BIGINT,
+    PRIMARY KEY (destination_uuid, idempotency_key)
+){clustered}"""
+
+# When what was started on queues that limit how many may be in a period of time: workflows may be deleted meanwhile.
+_QUEUE_STARTS = """
+CREATE TABLE IF NOT EXISTS {schema}queue_starts (
+    token TEXT PRIMARY KEY,
+    workflow_uuid TEXT NOT NULL,
+    queue_name TEXT NOT NULL,
+    partition_key TEXT NOT NULL,
+    period_ms BIGINT NOT NULL,
+    claimed_at BIGINT NOT NULL,
+    started_at BIGINT
+){clustered}"""
+
+# One key, as PostgreSQL takes columns for independent of each other, but knows how often an indexed expression has each
+# value: so it knows how much waits, and goes through it in order instead of sorting it.
+QUEUE_AND_VERSION = f"queue_name || '{SEPARATOR}' || COALESCE(application_version, '')"
+
+PARTITION = "COALESCE(queue_partition_key, '')"
+"""What is enqueued without a key is a partition of its own."""
+
+_DELAY_COLUMNS = (
+    "delay_until_epoch_ms BIGINT",
+    "delay_limit_epoch_ms BIGINT",
+    "delayed_queue_name TEXT",
+    "delayed_deduplication_id TEXT",
+)
+
 # Partial indexes hold the live rows only, so that finished history costs the engine nothing.
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS workflow_status_created ON {schema}workflow_status (created_at, seq)",
@@ -184,6 +220,43 @@ MIGRATIONS = (
             *_INDEXES,
         ),
     ),
+    Migration(
+        2,
+        "messages, deadlines, cancellation",
+        statements=(
+            _MESSAGE_KEYS,
+            "CREATE INDEX IF NOT EXISTS message_keys_expiring ON {schema}message_keys (expires_at) "
+            "WHERE expires_at IS NOT NULL",
+            "CREATE INDEX IF NOT EXISTS workflow_status_deadline ON {schema}workflow_status "
+            "(workflow_deadline_epoch_ms) "
+            "WHERE workflow_deadline_epoch_ms IS NOT NULL AND status IN ('PENDING', 'ENQUEUED')",
+            "CREATE INDEX IF NOT EXISTS workflow_status_failed ON {schema}workflow_status (status, created_at, seq) "
+            "WHERE status IN ('ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')",
+            "CREATE INDEX IF NOT EXISTS workflow_status_queue ON {schema}workflow_status (queue_name, created_at, seq) "
+            "WHERE queue_name IS NOT NULL",
+            "CREATE INDEX IF NOT EXISTS workflow_status_stopping ON {schema}workflow_status (lease_id) "
+            "WHERE status = 'CANCELLED' AND owner_xid IS NOT NULL",
+        ),
+    ),
+    Migration(
+        3,
+        "queues, delayed starts",
+        statements=(
+            _QUEUE_STARTS,
+            "CREATE INDEX IF NOT EXISTS queue_starts_queue ON {schema}queue_starts (queue_name, partition_key)",
+            *(f"ALTER TABLE {{schema}}workflow_status ADD COLUMN {column}" for column in _DELAY_COLUMNS),
+            "DROP INDEX IF EXISTS {schema}workflow_status_enqueued",
+            "CREATE INDEX IF NOT EXISTS workflow_status_waiting ON {schema}workflow_status "
+            f"(({QUEUE_AND_VERSION}), priority, seq) WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL",
+            "CREATE INDEX IF NOT EXISTS workflow_status_partitions ON {schema}workflow_status "
+            f"(queue_name, {PARTITION}, COALESCE(application_version, ''), priority, seq) "
+            "WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL",
+            "CREATE INDEX IF NOT EXISTS workflow_status_running ON {schema}workflow_status "
+            f"(queue_name, {PARTITION}) WHERE status = 'PENDING' AND queue_name IS NOT NULL",
+            "CREATE INDEX IF NOT EXISTS workflow_status_delayed ON {schema}workflow_status (delay_until_epoch_ms) "
+            "WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].number
@@ -197,6 +270,8 @@ TABLES = (
     "streams",
     "workflow_schedules",
     "executors",
+    "message_keys",
+    "queue_starts",
     VERSION_TABLE,
 )
 SEQUENCES = ("workflow_seq", "notification_seq")

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 OLDEST_VERSION = (3, 31, 0)
 
 _ANY_OF = re.compile(r"ANY_OF\(:([a-z_]+)\)")
+_ROWS_OF = re.compile(r"ROWS_OF\(:([a-z_]+), ([a-z_, ]+)\)")
 _TRANSIENT_MESSAGES = ("locked", "busy", "disk i/o error", "disk is full", "unable to open database file")
 _PREPARED = "dbos_prepared"
 
 _CHECKPOINT_PAGES = 500
 """How long the log grows (2 MB) until it is copied into the file and written from its start again. Flushing what is
 overwritten takes half the time of flushing what makes a file longer."""
+
+_CACHE_KB = 512
+"""How much of the file each connection keeps in memory. The system keeps it too, and there may be many connections."""
 
 
 class SqliteDatabase(Database):
@@ -56,11 +60,16 @@ class SqliteDatabase(Database):
             message in str(error).lower() for message in _TRANSIENT_MESSAGES
         )
 
+    def is_contended(self, error: BaseException) -> bool:
+        return any(word in str(error).lower() for word in ("locked", "busy"))
+
     def is_lost(self, connection: PoolProxiedConnection) -> bool:
         return False
 
     def compile(self, statement: str) -> str:
-        return _ANY_OF.sub(r"IN (SELECT value FROM json_each(:\1))", self.with_names(statement))
+        statement = statement.replace("{schema}", self.schema_prefix).replace("{now}", self.clock_expression)
+        statement = _ROWS_OF.sub(_rows_of, statement)
+        return _ANY_OF.sub(r"IN (SELECT value FROM json_each(:\1))", statement)
 
     def prepare(self, connection: PoolProxiedConnection) -> Callable[[], None] | None:
         if self._owns_engine and _PREPARED in connection.info:
@@ -75,6 +84,7 @@ class SqliteDatabase(Database):
             if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 driver.execute("PRAGMA journal_mode = WAL").fetchone()
             driver.execute("PRAGMA synchronous = FULL")
+            driver.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
             driver.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.info[_PREPARED] = True
         if self._owns_engine:
@@ -98,3 +108,9 @@ class SqliteDatabase(Database):
             self.compiled(statement),
             {name: json.dumps(value) if isinstance(value, list) else value for name, value in parameters.items()},
         )
+
+
+def _rows_of(match: re.Match[str]) -> str:
+    name, columns = match.groups()
+    values = (f"json_extract(value, '$.{column.split()[0]}') AS {column.split()[0]}" for column in columns.split(", "))
+    return f"(SELECT {', '.join(values)} FROM json_each(:{name})) AS {name}"

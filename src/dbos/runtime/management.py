@@ -1,0 +1,60 @@
+"""Steering workflows: what is done in the database, and who is told of it."""
+
+from __future__ import annotations
+
+from dbos.error import DBOSNonExistentWorkflowError, DBOSWorkflowConflictIDError
+from dbos.model.queues import INTERNAL_QUEUE
+from dbos.runtime.gateway import Gateway
+from dbos.storage.management import IdTaken, NoSuchWorkflow, cancel, delete, fork, resume
+
+
+def cancel_workflow(gateway: Gateway, workflow_id: str) -> None:
+    """Cancel a workflow, if it has not ended: its run stops before its next step, and from any wait."""
+    gateway.cancelled(cancel(gateway.database, [workflow_id]))
+
+
+def resume_workflow(gateway: Gateway, workflow_id: str) -> None:
+    """Have a workflow that was cancelled or given up run on, and one that is enqueued start without its queue.
+
+    Raises:
+        DBOSNonExistentWorkflowError: There is no such workflow.
+    """
+    if not resume(gateway.database, workflow_id):
+        raise DBOSNonExistentWorkflowError(workflow_id)
+    gateway.enqueued([INTERNAL_QUEUE])
+
+
+def fork_workflow(
+    gateway: Gateway,
+    workflow_id: str,
+    *,
+    new_id: str,
+    start_step: int,
+    application_version: str | None,
+    timeout_s: float | None,
+) -> str:
+    """Start a copy of a workflow from one of its steps on; returns the copy's id.
+
+    Raises:
+        DBOSNonExistentWorkflowError: There is no such workflow.
+        DBOSWorkflowConflictIDError: Another workflow has the new id.
+    """
+    answer = fork(
+        gateway.database,
+        workflow_id=workflow_id,
+        new_id=new_id,
+        start_step=start_step,
+        application_version=application_version,
+        timeout_ms=None if timeout_s is None else round(timeout_s * 1000),
+    )
+    if isinstance(answer, NoSuchWorkflow):
+        raise DBOSNonExistentWorkflowError(workflow_id)
+    if isinstance(answer, IdTaken):
+        raise DBOSWorkflowConflictIDError(new_id)
+    gateway.enqueued([INTERNAL_QUEUE])
+    return new_id
+
+
+def delete_workflow(gateway: Gateway, workflow_id: str, *, with_descendants: bool) -> None:
+    """Delete a workflow, if there is one, with all that belongs to it; its run stops."""
+    gateway.deleted(delete(gateway.database, [workflow_id], with_descendants=with_descendants))
