@@ -7,6 +7,7 @@ your own instead (its user must be allowed to create databases).
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,12 @@ import pytest
 from dbos.runtime.registry import QUEUES
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
+
+
+def pytest_configure() -> None:
+    """A shell ignores Ctrl-C for what it runs in the background, and children inherit that; tests send it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

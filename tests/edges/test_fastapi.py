@@ -48,7 +48,7 @@ def free_port() -> int:
 
 def wait_for_server(child: Child, port: int) -> httpx.Client:
     """A client of the server that uvicorn runs in the child, once it is up."""
-    child.wait_for_line("Application startup complete", stream="stderr")
+    child.wait_for_line("Uvicorn running on", stream="stderr")
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
 
 

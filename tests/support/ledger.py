@@ -25,9 +25,12 @@ def record(path: str | os.PathLike[str], /, **fields: Any) -> None:
 
 
 def read(path: str | os.PathLike[str], /) -> list[dict[str, Any]]:
-    """All entries in the order they were written; empty while nothing has been recorded."""
+    """All entries in the order they were written; empty while nothing has been recorded.
+
+    A reader may see the beginning of an entry that is being written; it is left out.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+            return [json.loads(line) for line in file if line.endswith("\n")]
     except FileNotFoundError:
         return []

@@ -53,3 +53,11 @@ def test_an_entry_outlives_a_kill_of_its_writer(tmp_path: Path, spawn: Spawner) 
     )
     assert child.wait() == -9
     assert ledger.read(path) == [{"alive": True}]
+
+
+def test_the_beginning_of_an_entry_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger.record(path, step="charge")
+    with path.open("a") as file:
+        file.write('{"step": "sh')
+    assert ledger.read(path) == [{"step": "charge"}]
