@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbos.api.config import DBOSConfig, check_config
+from dbos.api.instance import is_launched
 from dbos.api.lifecycle import Application, set_up_logging
 from dbos.api.management_methods import ManagementMethods
 from dbos.api.messaging_methods import MessagingMethods
 from dbos.api.queues import Queue, listen
+from dbos.api.seams import load_edge
 from dbos.api.workflow_methods import WorkflowMethods
 from dbos.error import DBOSException
 from dbos.runtime.context import CONTEXT, StepStatus
 from dbos.runtime.registry import QUEUES, REGISTRY
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from flask import Flask
+
 T = TypeVar("T")
 
 _logger = logging.getLogger("dbos")
 _lock = threading.Lock()
+_launching = threading.Lock()
 
 
 class _classproperty(Generic[T]):
@@ -42,15 +49,25 @@ class DBOS(WorkflowMethods, MessagingMethods, ManagementMethods):
 
     Args:
         config: See ``DBOSConfig``.
+        fastapi: An app of FastAPI that has not started yet: DBOS is launched when it starts, unless it is by then, and
+            destroyed when it shuts down. The header ``dbos-idempotency-key`` of a request sets the id of its first
+            workflow, and errors of the library become answers: docs/web.md.
+        flask: The same for an app of Flask, which has no start: the first request launches, unless
+            ``DBOS.launch()`` was called before.
 
     Raises:
-        DBOSInitializationError: The configuration is wrong.
+        DBOSInitializationError: The configuration is wrong, the package of the app is not installed, or the app has
+            started already.
+        TypeError: There is no ``config``, or the app is none.
     """
 
     _application: Application | None = None
 
-    def __init__(self, *, config: DBOSConfig) -> None:
+    def __init__(self, *, config: DBOSConfig, fastapi: FastAPI | None = None, flask: Flask | None = None) -> None:
         settings = check_config(config)
+        for name, app in (("fastapi", fastapi), ("flask", flask)):
+            if app is not None:
+                load_edge(name, name, f"DBOS({name}=...)").attach(app, config)
         with _lock:
             current = DBOS._application
             if current is not None and current.executor is not None:
@@ -154,3 +171,18 @@ class DBOS(WorkflowMethods, MessagingMethods, ManagementMethods):
         if application is None:
             raise DBOSException(f"{what} needs a configuration. Call DBOS(config=...) first.")
         return application
+
+
+def launch_if_needed(config: DBOSConfig) -> None:
+    """Launch for a server that does not call ``DBOS.launch()`` itself; launched already, it does nothing.
+
+    Args:
+        config: What to configure if nothing is configured.
+    """
+    if is_launched():
+        return
+    with _launching:
+        if DBOS._application is None:  # pyright: ignore[reportPrivateUsage]
+            DBOS(config=config)
+        if not is_launched():
+            DBOS.launch()

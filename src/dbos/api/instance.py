@@ -20,6 +20,11 @@ def set_executor(executor: Executor | None) -> None:
     _executor = executor
 
 
+def is_launched() -> bool:
+    """Whether this process has a launched executor."""
+    return _executor is not None
+
+
 def get_executor(what: str) -> Executor:
     """The executor of the running workflow, or else the launched one.
 

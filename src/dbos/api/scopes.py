@@ -84,9 +84,10 @@ def take_next_id(context: Context, without: str = "a second workflow gets an id 
     if next_id is None:
         return None
     if next_id.is_used:
-        _logger.warning(
-            "SetWorkflowID(%r) was used up by the first call in its block; %s", next_id.workflow_id, without
-        )
+        if not next_id.is_of_request:
+            _logger.warning(
+                "SetWorkflowID(%r) was used up by the first call in its block; %s", next_id.workflow_id, without
+            )
         return None
     next_id.is_used = True
     return next_id.workflow_id

@@ -30,12 +30,19 @@ class StepStatus:
 
 
 class NextId:
-    """The id that ``SetWorkflowID`` set, used up by the first workflow."""
+    """The id that ``SetWorkflowID`` or a request set, used up by the first workflow.
 
-    __slots__ = ("is_used", "workflow_id")
+    Attributes:
+        workflow_id: The id.
+        is_of_request: Whether a request brought it: then further workflows are as usual as the first.
+        is_used: Whether a workflow has it.
+    """
 
-    def __init__(self, workflow_id: str) -> None:
+    __slots__ = ("is_of_request", "is_used", "workflow_id")
+
+    def __init__(self, workflow_id: str, *, is_of_request: bool = False) -> None:
         self.workflow_id = workflow_id
+        self.is_of_request = is_of_request
         self.is_used = False
 
 
