@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dbos.runtime.registry import QUEUES
+from tests.support.guide import guide_path
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
 
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"postgres_url", "postgres_admin"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so where the programming guide could not be tested."""
+    if not guide_path().exists():
+        terminalreporter.write_line(
+            f"NOT TESTED: the programming guide is not there ({guide_path()}); set DBOS_GUIDE to its path", yellow=True
+        )
 
 
 @pytest.fixture(autouse=True)

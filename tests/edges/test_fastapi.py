@@ -1,91 +1,20 @@
-"""The guide's first programs, executed as they are written, and FastAPI over real HTTP."""
+"""FastAPI without the hook: workflows are endpoints over real HTTP."""
 
 from __future__ import annotations
 
-import os
-import re
-import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 import pytest
 
 from dbos import DBOS
 from tests.support.apps import App
-from tests.support.processes import ROOT, Child, Spawner
+from tests.support.processes import Spawner
+from tests.support.servers import client_of, free_port
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
-
-
-@pytest.fixture
-def observer(database_url: str) -> Iterator[App]:
-    """An application on the same database, to be launched for a look at what a program recorded."""
-    yield App(database_url)
-    DBOS.destroy()
-
-
-def guide_program(title: str) -> str:
-    """The code block that follows a line of the guide; skips where there is no guide."""
-    directory = Path(os.environ.get("DBOS_SPEC_DIR", ROOT / ".." / "shared" / "spec"))
-    guide = directory / "programming-guide.md"
-    if not guide.exists():
-        pytest.skip(f"NOT TESTED: the guide is not there ({guide}); set DBOS_SPEC_DIR to the specification's directory")
-    found = re.search(rf"^{re.escape(title)}\n+```python\n(.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"the guide has no code block after {title!r}"
-    return found.group(1)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for_server(child: Child, port: int) -> httpx.Client:
-    """A client of the server that uvicorn runs in the child, once it is up."""
-    child.wait_for_line("Uvicorn running on", stream="stderr")
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-
-
-def test_simple_example_of_the_guide(database_url: str, spawn: Spawner, observer: App) -> None:
-    child = spawn(guide_program("Simple example:"), env={"DBOS_SYSTEM_DATABASE_URL": database_url})
-    assert child.succeed().splitlines() == ["Step one completed!", "Step two completed!"]
-    observer.launch()
-    (workflow,) = DBOS.list_workflows()
-    assert (workflow.name, workflow.status) == ("dbos_workflow", "SUCCESS")
-    steps = DBOS.list_workflow_steps(workflow.workflow_id)
-    assert [step["function_name"] for step in steps] == ["step_one", "step_two"]
-
-
-def test_simple_example_of_the_guide_without_a_database_url(
-    spawn: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The configuration then holds a None, which means the default file."""
-    program = guide_program("Simple example:")
-    monkeypatch.delenv("DBOS_SYSTEM_DATABASE_URL", raising=False)
-    assert spawn(program).succeed().count("completed!") == 2
-    assert (tmp_path / "dbos-starter.sqlite").exists()
-
-
-def test_fastapi_example_of_the_guide(database_url: str, spawn: Spawner, observer: App) -> None:
-    """As it is written, but for the import that it lacks and a port that is free."""
-    port = free_port()
-    program = "import uvicorn\n" + guide_program("Example with FastAPI:")
-    assert program.count("port=8000") == 1
-    program = program.replace("port=8000", f"port={port}")
-    child = spawn(program, env={"DBOS_SYSTEM_DATABASE_URL": database_url})
-    with wait_for_server(child, port) as client:
-        for _ in range(2):
-            response = client.get("/")
-            assert (response.status_code, response.json()) == (200, None)
-    child.wait_for_line("Step two completed!", count=2)
-    observer.launch()
-    assert [workflow.status for workflow in DBOS.list_workflows(name="dbos_workflow")] == ["SUCCESS"] * 2
 
 
 SERVER = """
@@ -151,11 +80,11 @@ SERVER = """
 """
 
 
-def test_workflows_are_endpoints_over_http(database_url: str, spawn: Spawner, observer: App) -> None:
+def test_workflows_are_endpoints_over_http(database_url: str, spawn: Spawner, application: App) -> None:
     """Path and query parameters, bodies, validation, sync and async, errors, and the schema that FastAPI makes."""
     port = free_port()
     child = spawn(SERVER, database_url, str(port))
-    with wait_for_server(child, port) as client:
+    with client_of(child, port) as client:
         for kind in ("sync", "async"):
             assert client.get(f"/{kind}/pear").json() == {"total": 4}
             assert client.get(f"/{kind}/pear", params={"count": 3}).json() == {"total": 12}
@@ -173,7 +102,7 @@ def test_workflows_are_endpoints_over_http(database_url: str, spawn: Spawner, ob
             one["name"]: (one["in"], one["schema"]["type"]) for one in paths[f"/{kind}/{{item}}"]["get"]["parameters"]
         }
         assert parameters == {"item": ("path", "string"), "count": ("query", "integer")}
-    observer.launch()
+    application.launch()
     counts = {name: len(DBOS.list_workflows(name=name)) for name in ("sync", "coroutine", "order", "missing", "step")}
     assert counts == {"sync": 2, "coroutine": 3, "order": 1, "missing": 1, "step": 0}
     (failed,) = DBOS.list_workflows(name="missing")
@@ -181,7 +110,7 @@ def test_workflows_are_endpoints_over_http(database_url: str, spawn: Spawner, ob
 
 
 def test_server_killed_in_a_request_finishes_its_workflow_in_the_next(
-    database_url: str, spawn: Spawner, observer: App
+    database_url: str, spawn: Spawner, application: App
 ) -> None:
     program = """
         import sys, time
@@ -210,7 +139,7 @@ def test_server_killed_in_a_request_finishes_its_workflow_in_the_next(
     """
     port = free_port()
     child = spawn(program, database_url, str(port), "wait")
-    with wait_for_server(child, port) as client:
+    with client_of(child, port) as client:
 
         def ask() -> None:
             with suppress(httpx.HTTPError):
@@ -223,6 +152,6 @@ def test_server_killed_in_a_request_finishes_its_workflow_in_the_next(
         request.join(30)
     again = spawn(program, database_url, str(free_port()), "go")
     again.wait_for_line("working")
-    observer.launch()
+    application.launch()
     (workflow,) = DBOS.list_workflows()
     assert DBOS.get_result(workflow.workflow_id) == "donex"

@@ -1,117 +1,24 @@
-"""The guide's chapters on debouncing and queues: every block of code in them, executed or compared with ours.
-
-Programs are executed as they are written, in a namespace that has what they take for granted; where they leave
-something open (`...`), or would wait for a minute, a test then runs them again with that replaced. A queue is declared
-once, so a program that runs again gets another name for its queue.
-"""
+"""The guide on queues and debouncing. A queue is declared once, so a program that runs again renames its queue."""
 
 from __future__ import annotations
 
 import ast
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
-from typing import Any, Optional, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Any
 
 import pytest
 
-from dbos import (
-    DBOS,
-    Debouncer,
-    Queue,
-    QueueRateLimit,
-    SetEnqueueOptions,
-    SetWorkflowTimeout,
-    WorkflowHandle,
-    WorkflowHandleAsync,
-    WorkflowStatus,
-    error,
-)
-from dbos.api.debouncer import P
-from dbos.runtime.registry import REGISTRY
-from tests.support.apps import PATIENCE_S, App, Roadblock, eventually
-from tests.support.guide import (
-    Block,
-    Place,
-    Program,
-    differences,
-    execute,
-    guide_blocks,
-    members,
-    programs_of,
-)
+from dbos import DBOS, Queue, WorkflowStatus, error
+from tests.guide.inventory import runs
+from tests.support.apps import PATIENCE_S, Roadblock, eventually
+from tests.support.guide import Program
 from tests.support.processes import Spawner
 
 fastapi = pytest.importorskip("fastapi")
 testclient = pytest.importorskip("fastapi.testclient")
 
-CHAPTERS = {
-    "Debouncing Workflows",
-    "DBOS Queues",
-    "Setting Timeouts",
-    "Partitioning Queues",
-    "Deduplication",
-    "Priority",
-    "Explicit Queue Listening",
-}
-DECLARATION: Place = ("DBOS Queues", 1)
-"""No program, though it begins with an import: the signature of `Queue`, and a class."""
-SIGNATURES: dict[str, Callable[..., Any]] = {
-    "create": Debouncer.create,
-    "create_async": Debouncer.create_async,
-    "debounce": Debouncer.debounce,
-    "debounce_async": Debouncer.debounce_async,
-}
-TYPES: dict[str, Any] = {
-    "Any": Any,
-    "Callable": Callable,
-    "Coroutine": Coroutine,
-    "Debouncer": Debouncer,
-    "Optional": Optional,
-    "P": P,
-    "Queue": Queue,
-    "QueueRateLimit": QueueRateLimit,
-    "R": TypeVar("R"),
-    "TypedDict": TypedDict,
-    "WorkflowHandle": WorkflowHandle,
-    "WorkflowHandleAsync": WorkflowHandleAsync,
-}
-"""What the names of types in the guide mean."""
-
-PROGRAMS: set[Place] = {DECLARATION}
-"""The programs of the guide that a test executes."""
-
-
-def runs(*places: Place) -> Callable[[Any], Any]:
-    """Give the test these programs of the guide."""
-    PROGRAMS.update(places)
-    return pytest.mark.parametrize("program", [places], indirect=True, ids=[places[0][0].replace(" ", "-")])
-
-
-def chapters() -> list[Block]:
-    """The blocks of these chapters."""
-    return [block for block in guide_blocks() if block.chapter in CHAPTERS]
-
-
-@pytest.fixture
-def program(request: pytest.FixtureRequest, app: App, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The programs that the test names, with an application launched for them. The guide reuses names of workflows."""
-    monkeypatch.setattr(REGISTRY, "_functions", {})
-    return guide_program(*request.param)
-
-
-def guide_program(*places: Place) -> Program:
-    """These programs, in a namespace that has the library's names."""
-    found = programs_of(chapters())
-    names = {
-        "DBOS": DBOS,
-        "Debouncer": Debouncer,
-        "Queue": Queue,
-        "SetEnqueueOptions": SetEnqueueOptions,
-        "SetWorkflowTimeout": SetWorkflowTimeout,
-    }
-    return Program([found[place] for place in places], **names)
+pytestmark = pytest.mark.usefixtures("app")
 
 
 def workflows(name: str, count: int = 1, status: str = "SUCCESS") -> list[WorkflowStatus]:
@@ -155,48 +62,7 @@ def crowd() -> Any:
     crowd.gate.open()
 
 
-# ------------------------------------------------------------------------------------------------ what the guide shows
-
-
-def test_every_block_of_these_chapters_is_tested() -> None:
-    blocks = chapters()
-    assert {block.chapter for block in blocks} == CHAPTERS
-    assert sorted(block.signature[1] for block in blocks if block.signature) == sorted(SIGNATURES)
-    assert [block.code for block in blocks if block.is_class] == []
-    assert set(programs_of(blocks)) == PROGRAMS
-
-
-@pytest.mark.parametrize("name", list(SIGNATURES))
-def test_debouncer_is_called_as_the_guide_says(name: str) -> None:
-    (block,) = [block for block in chapters() if block.signature is not None and block.signature[1] == name]
-    ours = SIGNATURES[name]
-    if name.startswith("debounce"):
-        ours = ours.__get__(object())
-    wrong = differences(block, ours, TYPES)
-    if name == "debounce_async":  # the guide shows what it gives when it is awaited
-        (awaited,) = wrong
-        assert awaited.startswith("it returns ")
-        assert members(get_args(get_type_hints(ours)["return"])[2]) == members(WorkflowHandleAsync[TYPES["R"]])
-        wrong = []
-    assert wrong == []
-
-
-def test_queue_is_declared_as_the_guide_says() -> None:
-    """But for its name, which is required; the guide shows a default of `None`."""
-    block = programs_of(chapters())[DECLARATION]
-    _, declared, limit = block.code.split("\n\n")
-    wrong = differences(replace(block, code=declared), Queue.__init__.__get__(object()), TYPES)
-    assert len(wrong) == 1
-    assert wrong[0].startswith("name has the default ")
-    names = dict(TYPES)
-    execute(limit, block, names)
-    assert get_type_hints(names["QueueRateLimit"]) == get_type_hints(QueueRateLimit)
-
-
-# ---------------------------------------------------------------------------------------------- what its programs do
-
-
-@runs(("debounce", 1))
+@runs(("debounce", 2))
 def test_input_is_processed_when_the_user_has_stopped_submitting(program: Program) -> None:
     program.run()
     for user_input in ("e", "ed", "edit"):
@@ -431,22 +297,21 @@ def test_second_workflow_with_the_deduplication_id_is_refused_while_the_first_is
         return argument
 
     program.names |= {"example_workflow": example_workflow, "refused": refused}
-    # The guide leaves the handling of the error to the reader, and Python wants some.
-    handled = {"old_1": "# Handle deduplication error", "new_1": "refused.append(e)"}
-    again = {"old_2": 'queue = Queue("example_queue")', "new_2": ""}
-    program.run(**handled)
+    # The guide leaves the handling of the error to the reader; the inventory's repair appends it to `refused`.
+    again = {"old": 'queue = Queue("example_queue")', "new": ""}
+    program.run()
     handle = program["handle"]
     assert refused == []
-    program.run(**handled, **again)
+    program.run(**again)
     roadblock.wait_until_reached()
-    program.run(**handled, **again)
+    program.run(**again)
     assert program["handle"] is handle
     assert len(refused) == 2
     assert "my_dedup_id" in str(refused[0])
     assert "example_queue" in str(refused[0])
     roadblock.open()
     assert handle.get_result() is ...
-    program.run(**handled, **again)
+    program.run(**again)
     assert program["handle"].get_result() is ...
     assert len(refused) == 2
 
@@ -503,9 +368,6 @@ def test_workers_run_what_waits_on_the_queues_that_they_listen_to(
         new_1="worker_type = sys.argv[1] #",
         old_2="config: DBOSConfig = ...",
         new_2="config: DBOSConfig = {'name': 'workers', 'system_database_url': sys.argv[2], 'run_admin_server': False}",
-        # A slip of the guide: an assignment for a comparison.
-        old_3='if worker_type = "gpu"',
-        new_3='if worker_type == "gpu"',
     )
     script = (
         "import sys\n\nfrom dbos import DBOS, DBOSConfig, Queue\n\n"

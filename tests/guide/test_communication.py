@@ -1,178 +1,23 @@
-"""The guide's chapters on waiting, talking and managing: every block of code in them, executed or compared with ours.
-
-Programs are executed as they are written, in a namespace that has what they take for granted; where they leave
-something open (`...`), or would wait for a minute, a test then runs them again with that replaced, and says so.
-"""
+"""The guide on waiting, talking and managing: retries, sleep, timeouts, messages, events, streams."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Dict, Generator, List, Optional, TypedDict, TypeVar, Union, get_type_hints  # noqa: UP035
+from typing import Any
 
 import pytest
 
-from dbos import DBOS, DBOSClient, SetWorkflowID, SetWorkflowTimeout, StepInfo, WorkflowHandle, WorkflowStatus, error
-from dbos.api.status import WorkflowInputs
-from dbos.runtime.registry import REGISTRY
+from dbos import DBOS, SetWorkflowID, SetWorkflowTimeout, WorkflowHandle, error
+from tests.guide.inventory import runs
+from tests.guide.test_signatures import shown_defaults
 from tests.support.apps import App, Roadblock, eventually, status_of, steps_of
-from tests.support.guide import (
-    Block,
-    Place,
-    Program,
-    differences,
-    execute,
-    function_of,
-    guide_blocks,
-    members,
-    programs_of,
-)
+from tests.support.guide import Program
 
 fastapi = pytest.importorskip("fastapi")
 testclient = pytest.importorskip("fastapi.testclient")
 
-CHAPTERS = {
-    "Workflow Timeouts",
-    "Durable Sleep",
-    "Communicating with Workflows",
-    "Workflow Messaging and Notifications",
-    "Workflow Events",
-    "Workflow Streaming",
-    "Workflow Handle",
-    "Workflow Management Methods",
-}
-OTHER_SECTIONS = {"Configuring DBOS", "Custom Serialization", "Transactions", "SQLAlchemy", "Raw SQL"}
-"""Sections of other subjects, which the guide's headings put under the last of these chapters."""
-
-MESSAGING = ["send", "recv", "set_event", "get_event", "get_all_events", "write_stream", "close_stream", "read_stream"]
-MANAGING = [
-    "list_workflows",
-    "list_queued_workflows",
-    "list_workflow_steps",
-    "cancel_workflow",
-    "resume_workflow",
-    "fork_workflow",
-]
-HANDLE = ["get_workflow_id", "get_result", "get_status"]
-OF_CLIENTS = ["send", "get_event", "get_all_events", "read_stream", *MANAGING]
-CLASSES: dict[str, type] = {"StepInfo": StepInfo, "WorkflowStatus": WorkflowStatus}
-
-TYPES: dict[str, Any] = {
-    "Any": Any,
-    "Dict": Dict,  # noqa: UP006
-    "Generator": Generator,
-    "List": List,  # noqa: UP006
-    "Optional": Optional,
-    "R": TypeVar("R"),
-    "StepInfo": StepInfo,
-    "TypedDict": TypedDict,
-    "Union": Union,
-    "WorkflowHandle": WorkflowHandle,
-    "WorkflowInputs": WorkflowInputs,
-    "WorkflowStatus": WorkflowStatus,
-}
-"""What the names of types in the guide mean."""
-
-PROGRAMS: set[Place] = set()
-"""The programs of the guide that a test executes."""
-
-
-def runs(*places: Place) -> Callable[[Any], Any]:
-    """Give the test these programs of the guide."""
-    PROGRAMS.update(places)
-    return pytest.mark.parametrize("program", [places], indirect=True, ids=[places[0][0].replace(" ", "-")])
-
-
-def chapters() -> list[Block]:
-    """The blocks of these chapters."""
-    return [block for block in guide_blocks() if block.chapter in CHAPTERS and block.section not in OTHER_SECTIONS]
-
-
-def programs() -> dict[Place, Block]:
-    """The blocks that are programs."""
-    return programs_of(chapters())
-
-
-def signature(name: str) -> Block:
-    """The block that shows how something is called."""
-    (block,) = [block for block in chapters() if block.signature is not None and block.signature[1] == name]
-    return block
-
-
-@pytest.fixture
-def program(request: pytest.FixtureRequest, app: App, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The programs that the test names, with an application launched for them. The guide reuses names of workflows."""
-    monkeypatch.setattr(REGISTRY, "_functions", {})
-    found = programs()
-    names = {"DBOS": DBOS, "SetWorkflowID": SetWorkflowID, "SetWorkflowTimeout": SetWorkflowTimeout}
-    return Program([found[place] for place in request.param], **names)
-
-
-# ------------------------------------------------------------------------------------------------ what the guide shows
-
-
-def test_every_block_of_these_chapters_is_tested() -> None:
-    compared = [*MESSAGING, *MANAGING, *HANDLE, "step"]
-    blocks = chapters()
-    assert {block.chapter for block in blocks} == CHAPTERS - {"Communicating with Workflows"}
-    assert sorted(block.signature[1] for block in blocks if block.signature) == sorted(compared)
-    assert [block.code.split("(")[0].split(":")[0] for block in blocks if block.is_class] == [
-        f"class {name}" for name in CLASSES
-    ]
-    assert set(programs()) == PROGRAMS
-
-
-@pytest.mark.parametrize("name", [*MESSAGING, *MANAGING])
-def test_method_is_called_as_the_guide_says(name: str) -> None:
-    wrong = differences(signature(name), getattr(DBOS, name), TYPES)
-    if name == "get_event":  # a slip of the guide: it returns the value, as its text says
-        (slip,) = wrong
-        assert slip.startswith("it returns typing.Any, and not ")
-        wrong = []
-    assert wrong == []
-
-
-@pytest.mark.parametrize("name", OF_CLIENTS)
-def test_client_is_called_as_the_guide_says(name: str) -> None:
-    wrong = differences(signature(name), _without_self(getattr(DBOSClient, name)), TYPES)
-    assert [one for one in wrong if name != "get_event" or not one.startswith("it returns")] == []
-
-
-@pytest.mark.parametrize("name", HANDLE)
-def test_handle_is_called_as_the_guide_says(name: str) -> None:
-    handle: WorkflowHandle[Any] = WorkflowHandle("w")
-    assert differences(signature(name), getattr(handle, name), TYPES) == []
-
-
-def test_steps_are_declared_as_the_guide_says() -> None:
-    """The options of retries are given by their names."""
-    wrong = differences(signature("step"), DBOS.step, TYPES)
-    assert [one for one in wrong if not one.startswith("positional parameters: ")] == []
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"), [(DBOS, name) for name in [*MESSAGING, *MANAGING]] + [(DBOSClient, name) for name in OF_CLIENTS]
-)
-def test_async_twin_takes_the_same(owner: type, name: str) -> None:
-    twin, ours = getattr(owner, name + "_async"), getattr(owner, name)
-    assert inspect.signature(twin).parameters == inspect.signature(ours).parameters
-
-
-@pytest.mark.parametrize("name", list(CLASSES))
-def test_class_has_the_fields_that_the_guide_shows(name: str) -> None:
-    (block,) = [block for block in chapters() if block.code.startswith(f"class {name}")]
-    namespace = dict(TYPES)
-    execute(block.code, block, namespace)
-    theirs, ours = get_type_hints(namespace[name]), get_type_hints(CLASSES[name])
-    assert len(theirs) > 5
-    assert {field: members(ours.get(field)) for field in theirs} == {
-        field: members(type_) for field, type_ in theirs.items()
-    }
-
-
-# ---------------------------------------------------------------------------------------------- what its programs do
+pytestmark = pytest.mark.usefixtures("app")
 
 
 @runs(("Durable Sleep", 1))
@@ -253,7 +98,7 @@ def test_checkout_publishes_the_payment_id_that_the_endpoint_returns(app: App, p
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["as-written", "key"]
 
 
-@runs(("Writing to Streams", 1), ("Reading from Streams", 1))
+@runs(("Writing to Streams", 3), ("Reading from Streams", 2))
 def test_reader_prints_what_the_producer_streams(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program.names |= {"example_key": "example", "workflow_id": "w"}
     program.run(1)
@@ -267,7 +112,7 @@ def test_reader_prints_what_the_producer_streams(program: Program, capsys: pytes
     assert [name for _, name in steps_of("w")] == ["DBOS.writeStream", "DBOS.writeStream", "DBOS.closeStream"]
 
 
-@runs(("Configurable Retries", 1))
+@runs(("Configurable Retries", 2))
 def test_request_is_tried_ten_times(program: Program) -> None:
     left: list[Any] = []
 
@@ -374,9 +219,9 @@ def test_handles_and_management_as_the_guide_tells_it(app: App) -> None:
     assert resumed.get_result() == [10, 20, 30]
     assert ran == [1, 2, 3], "what was recorded is not executed again"
 
-    (status,) = DBOS.list_workflows(**_defaults("list_workflows"))
+    (status,) = DBOS.list_workflows(**shown_defaults("list_workflows"))
     assert (status.workflow_id, status.status, status.output) == ("w", "SUCCESS", [10, 20, 30])
-    assert DBOS.list_queued_workflows(**_defaults("list_queued_workflows")) == []
+    assert DBOS.list_queued_workflows(**shown_defaults("list_queued_workflows")) == []
     steps = DBOS.list_workflow_steps("w")
     assert [(one["function_id"], one["output"], one["error"]) for one in steps] == [
         (1, 10, None),
@@ -423,15 +268,3 @@ async def test_async_twins_as_the_guide_tells_it(app: App) -> None:
     steps = await DBOS.list_workflow_steps_async("w")
     forked = await DBOS.fork_workflow_async("w", len(steps) + 1)
     assert await asyncio.wait_for(forked.get_result(), 30) == "hello"
-
-
-def _defaults(name: str) -> dict[str, Any]:
-    """Every parameter that the guide shows for a method, with the default that it shows."""
-    shown = inspect.signature(function_of(signature(name), TYPES)).parameters
-    return {key: parameter.default for key, parameter in shown.items()}
-
-
-def _without_self(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method as it is seen when it is called."""
-    bound: Callable[..., Any] = function.__get__(object())
-    return bound

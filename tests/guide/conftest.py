@@ -1,0 +1,17 @@
+"""Fixtures for the tests of the guide."""
+
+from __future__ import annotations
+
+import pytest
+
+from dbos.runtime.registry import REGISTRY
+from tests.api.conftest import app as app
+from tests.guide.inventory import guide_program
+from tests.support.guide import Program
+
+
+@pytest.fixture
+def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The blocks that the test names. The guide reuses names of workflows, so those of other tests are out of sight."""
+    monkeypatch.setattr(REGISTRY, "_functions", {})
+    return guide_program(*request.param)
