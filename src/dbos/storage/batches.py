@@ -9,6 +9,7 @@ from dbos.model.values import (
     Deduplicated,
     LeaseLost,
     Message,
+    Receipt,
     RunWrites,
     StartAnswer,
     Started,
@@ -88,6 +89,11 @@ def forget_expired_keys(database: Database) -> int:
 def messages_of(run: RunWrites) -> frozenset[int]:
     """The function ids of the messages that the run sent."""
     return frozenset(c.function_id for c in run.checkpoints if isinstance(c.effect, Message))
+
+
+def receipts_of(run: RunWrites) -> frozenset[int]:
+    """The function ids of the messages that the run took."""
+    return frozenset(c.function_id for c in run.checkpoints if isinstance(c.effect, Receipt))
 
 
 def start_answers(

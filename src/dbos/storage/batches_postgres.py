@@ -25,7 +25,7 @@ from dbos.model.values import (
     Started,
     WorkflowStart,
 )
-from dbos.storage.batches import KEY_LIFE_MS, messages_of, start_answers, start_children
+from dbos.storage.batches import KEY_LIFE_MS, messages_of, receipts_of, start_answers, start_children
 from dbos.storage.database import Database, Transaction
 from dbos.storage.effects_postgres import (
     FIRST_OF_ALL,
@@ -257,9 +257,12 @@ def _answer(
     if not is_whole and run.checkpoints:
         fids = frozenset(checkpoint.function_id for checkpoint in run.checkpoints)
         writers = transaction.rows(_READ_WRITERS, {"id": run.workflow_id, "fids": list(fids)})
+        missing = fids - {fid for fid, _, _ in writers}
+        if not missing.isdisjoint(receipts_of(run)):
+            # It takes a message that is not there: nothing of it was written.
+            return RunAnswer(token, status, fids)
         foreign = frozenset(fid for fid, writer, _ in writers if writer != run.token)
         standing = frozenset(fid for fid, _, is_new in writers if not is_new)
-        missing = fids - {fid for fid, _, _ in writers}
         undeliverable = missing & messages_of(run)
         foreign |= missing - undeliverable
     children = start_children(transaction, run, standing, foreign, insert_starts) if run.children else {}

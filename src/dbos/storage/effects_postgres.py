@@ -116,10 +116,11 @@ def effect_parts(kinds: frozenset[str], is_one: bool, has_steps: bool) -> tuple[
     recorded = (
         "(id, fid, token) IN (SELECT workflow_uuid, function_id, owner_xid FROM inserted)" if has_steps else "FALSE"
     )
+    is_right = IS_RIGHT if "received" in kinds else "TRUE"
     happening = f"""happening AS MATERIALIZED (
     SELECT id, token, fid, recorded FROM ({all_effects}) AS effect
     JOIN guard ON guard.workflow_uuid = effect.id AND guard.owner_xid = effect.token
-    WHERE NOT recorded OR {recorded}
+    WHERE (NOT recorded OR {recorded}) AND {is_right}
 )"""
     return tables, [happening, *(_WRITES[kind] for kind in ordered)]
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dbos.model.values import Lease, ProcessIdentity
 from dbos.storage.database import Database, Transaction
 
+# A try whose answer was lost may have inserted it.
 _REGISTER = """
 INSERT INTO {schema}executors (lease_id, executor_id, application_version, state, renewals, started_at, renewed_at,
     hostname, pid, boot_id, pid_namespace, pid_started)
-VALUES (:lease_id, :executor_id, :version, 'LIVE', 0, {now}, {now}, :hostname, :pid, :boot_id, :namespace, :started)"""
+VALUES (:lease_id, :executor_id, :version, 'LIVE', 0, {now}, {now}, :hostname, :pid, :boot_id, :namespace, :started)
+ON CONFLICT (lease_id) DO NOTHING"""
 
 _RENEW = """
 UPDATE {schema}executors SET renewals = renewals + 1, renewed_at = {now}
