@@ -5,11 +5,11 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint typing format crash bench clean
+.PHONY: help demo test lint typing format crash differential bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: .venv/.core ## Run the demo
 	@$(BIN)/python examples/stdlib_index/demo.py
@@ -34,6 +34,9 @@ format: .venv/.installed ## Format the code and fix what can be fixed
 
 crash: .venv/.installed ## Kill, stop and fail every commit of every crash-point program
 	@CRASH=all $(BIN)/pytest tests/crashpoints
+
+differential: .venv/.installed ## Compare the databases with the oracle [SECONDS=120] [SEED=...]
+	@SECONDS=$(or $(SECONDS),120) $(BIN)/pytest tests/differential
 
 bench: .venv/.installed ## Run the benchmarks
 	@$(BIN)/python benchmarks/run.py

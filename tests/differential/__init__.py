@@ -1,0 +1,1 @@
+"""Random storage operations on SQLite, PostgreSQL and the oracle: equal after each."""

@@ -1,0 +1,181 @@
+"""What is compared: every method of storage, its call on a database and on the oracle, and what an answer means."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from dbos.model.values import AlreadyExists, Batch, BatchAnswer, RunAnswer, StartAnswer, Started
+from dbos.storage import batches, claims, debouncing, leases, management, queues, reads, waiting
+from dbos.storage.batches import batch_store
+from dbos.storage.database import Database
+from dbos.storage.debouncing import Debounced
+from dbos.storage.management import Forked
+from dbos.storage.waiting import StreamPart
+from tests.verify.oracle import Oracle
+
+COMPARED: tuple[ModuleType, ...] = (batches, claims, debouncing, leases, management, queues, reads, waiting)
+"""Of these modules every public function that takes a database is compared."""
+
+ELSEWHERE = {"batch_store": "makes what commits batches; its batches are compared as `commit`"}
+"""Functions that are not, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call; `tick` is not one of storage, but lets time pass."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.name}({arguments})"
+
+
+def methods() -> dict[str, Callable[..., Any]]:
+    """The methods of storage by name, each called with a database and by keywords."""
+    found: dict[str, Callable[..., Any]] = {"commit": _commit}
+    for module in COMPARED:
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            is_own = function.__module__ == module.__name__ and not name.startswith("_")
+            if (
+                is_own
+                and name not in ELSEWHERE
+                and next(iter(inspect.signature(function).parameters), "") == "database"
+            ):
+                found[name] = function
+    return found
+
+
+def _commit(database: Database, batch: Batch) -> BatchAnswer:
+    return batch_store(database).commit(batch)
+
+
+METHODS = methods()
+
+
+def on_database(database: Database, operation: Operation) -> Any:
+    """Its answer."""
+    return METHODS[operation.name](database, **operation.arguments)
+
+
+def on_oracle(oracle: Oracle, operation: Operation) -> Any:
+    """Its answer."""
+    return getattr(oracle, operation.name)(**operation.arguments)
+
+
+_IN_NO_ORDER = frozenset(
+    {
+        "read_live_leases",
+        "read_claims",
+        "read_stopping",
+        "cancel",
+        "cancel_overdue",
+        "delete",
+        "find_partitions",
+        "find_waiting",
+        "find_queues",
+        "find_unknown_functions",
+    }
+)
+
+
+def comparable(operation: Operation, answer: Any) -> Any:
+    """The answer without what the databases may leave open: the order of sets, and which messages are known to be the
+    first on their topic."""
+    if isinstance(answer, BatchAnswer):
+        runs = [
+            (run.token, run.status, set(run.foreign), dict(run.children), set(run.undeliverable)) for run in answer.runs
+        ]
+        return (list(answer.starts), runs, list(answer.messages))
+    if operation.name in _IN_NO_ORDER:
+        return sorted(map(repr, answer))
+    if operation.name == "find":
+        return {query: _plain(its) for query, its in answer.items()}
+    return answer
+
+
+def _plain(found: Any) -> Any:
+    return (list(found.entries), found.exists, found.is_live) if isinstance(found, StreamPart) else found
+
+
+def verdicts(operation: Operation, answer: Any) -> set[str]:
+    """What the call was an example of: of success, of refusal, and how."""
+    name = operation.name
+    if isinstance(answer, BatchAnswer):
+        batch: Batch = operation.arguments["batch"]
+        kinds = {f"commit {_start(start)}" for start in answer.starts}
+        kinds |= {f"commit message {'sent' if is_sent else 'refused'}" for is_sent in answer.messages}
+        for run, its in zip(batch.runs, answer.runs, strict=True):
+            kinds |= {f"commit run {kind}" for kind in _run(its, run.token)}
+            kinds |= {f"commit child {_start(child)}" for child in its.children.values()}
+            if its.token == run.token and not its.foreign:
+                done = [checkpoint.effect for checkpoint in run.checkpoints] + [own.effect for own in run.step_effects]
+                kinds |= {f"commit {type(effect).__name__}" for effect in done if effect is not None}
+                if run.outcome is not None:
+                    kinds.add(f"commit outcome {'written' if its.status == 'PENDING' else 'refused'}")
+        return kinds
+    if name == "insert_start":
+        return {f"{name} {_start(answer)}"}
+    if name == "debounce":
+        kind = "refused run" if isinstance(answer, RunAnswer) else type(answer).__name__
+        if isinstance(answer, AlreadyExists):
+            kind += " of this" if answer.name == operation.arguments["call"].start.name else " of another"
+        elif isinstance(answer, Debounced):
+            is_new = answer.workflow_id == operation.arguments["call"].start.workflow_id
+            kind += " anew" if is_new else " off"
+        return {f"{name} {kind}", *([f"{name} from a run"] if operation.arguments["caller"] is not None else [])}
+    if name == "claim_enqueued":
+        has_room = any(operation.arguments["rooms"].values())
+        kinds = {f"{name} {'some' if answer.workflows else 'none'}"} if has_room else set[str]()
+        return kinds | ({f"{name} closed"} if answer.opens_in_ms is not None else set())
+    if name == "fork":
+        return {f"{name} {type(answer).__name__}"} if not isinstance(answer, Forked) else {f"{name} done"}
+    if answer is None:
+        return {f"{name} done"}
+    return {f"{name} {'some' if answer else 'none'}"}
+
+
+def _start(answer: StartAnswer) -> str:
+    return type(answer).__name__ if not isinstance(answer, Started) else "Started"
+
+
+def _run(answer: RunAnswer, token: str) -> Iterable[str]:
+    if answer.token != token:
+        yield "fenced" if answer.status is not None else "of no workflow"
+        return
+    yield str(answer.status)
+    if answer.foreign:
+        yield "outdated"
+    if answer.undeliverable:
+        yield "with a message to nobody"
+
+
+_SOME_OR_NONE = (
+    "has_orphans claim_orphans bury_lease renew_lease read_live_leases count_claims read_claims read_owners "
+    "read_checkpoints read_stopping cancel cancel_overdue resume delete find_partitions find_waiting "
+    "find_queues find_unknown_functions forget_starts put_back release_delayed read_workflows read_steps "
+    "read_events find send_message forget_expired_keys claim_enqueued"
+)
+"""Methods that have to find something at least once, and nothing at least once."""
+
+
+def expected() -> set[str]:
+    """The verdicts of which a run must have seen each: it has proved nothing about those that it has not."""
+    done = ["register_lease", "release_lease", "release", "release_all", "note_starts", "fork"]
+    kinds = {f"{name} {how}" for name in _SOME_OR_NONE.split() for how in ("some", "none")} | {
+        f"{name} done" for name in done
+    }
+    kinds |= {"read_duties some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
+    starts = ("Started", "AlreadyExists", "LeaseLost", "Deduplicated")
+    kinds |= {f"{what} {answer}" for what in ("commit", "insert_start", "commit child") for answer in starts}
+    kinds |= {"commit message sent", "commit message refused", "commit outcome written", "commit outcome refused"}
+    kinds |= {f"commit {effect}" for effect in ("Message", "Receipt", "Event", "StreamEntry")}
+    runs = ("PENDING", "CANCELLED", "fenced", "of no workflow", "outdated", "with a message to nobody")
+    kinds |= {f"commit run {how}" for how in runs}
+    rounds = ("Debounced anew", "Debounced off", "AlreadyExists of this", "AlreadyExists of another", "RoundTaken")
+    return kinds | {f"debounce {how}" for how in (*rounds, "refused run", "from a run")}
