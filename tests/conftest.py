@@ -18,6 +18,7 @@ from dbos.runtime.registry import QUEUES
 from tests.support.guide import guide_path
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
+from tests.verify import replay
 
 
 def pytest_configure() -> None:
@@ -31,6 +32,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"postgres_url", "postgres_admin"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
+    if replay.IS_ON:
+        replay.skip_what_cannot(items)
+
+
+@pytest.fixture(scope="session", autouse=replay.IS_ON)
+def replay_always() -> Iterator[replay.Dropper]:
+    """With REPLAY=always every run is dropped and replayed after each checkpoint."""
+    with pytest.MonkeyPatch.context() as patch:
+        dropper = replay.Dropper()
+        dropper.install(patch)
+        yield dropper
+    assert dropper.drops > 0, "no run was ever dropped, so nothing was proved"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

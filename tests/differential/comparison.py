@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from dbos.storage.database import Database, Transaction
+from dbos.storage.gate import Gate
 from dbos.storage.opening import open_database
 from tests.differential.generator import Generator
 from tests.differential.operations import METHODS, Operation, comparable, on_database, on_oracle, verdicts
@@ -87,7 +88,7 @@ class Comparison:
 
     def _start_anew(self) -> Oracle:
         for database in self._databases:
-            database.run("test", _empty)
+            empty(database)
         return Oracle(BEGINNING_MS)
 
     def _compare_one(self, oracle: Oracle, done: Sequence[Operation]) -> None:
@@ -110,10 +111,10 @@ class Comparison:
                 raise Differs(f"{where}: {error!r}", done) from error
             if comparable(operation, answer) != expected_answer:
                 raise Differs(f"{where}:\n  answers {answer}\n  oracle  {expected}", done)
-            content = database.run("test", _content, "read")
+            its_content = content(database)
             for table, rows in expected_content.items():
-                if content[table] != rows:
-                    raise Differs(f"{where}, table {table}:\n{_difference(content[table], rows)}", done)
+                if its_content[table] != rows:
+                    raise Differs(f"{where}, table {table}:\n{_difference(its_content[table], rows)}", done)
 
 
 def _difference(rows: list[Any], expected: list[Any]) -> str:
@@ -123,16 +124,26 @@ def _difference(rows: list[Any], expected: list[Any]) -> str:
 
 
 @contextmanager
-def database_with_clock(url: str) -> Iterator[Database]:
+def database_with_clock(url: str, gate: Gate | None = None) -> Iterator[Database]:
     """A database whose clock stands still until the test moves it."""
-    database = open_database(url=url)
-    database.run("test", lambda t: t.write(f"CREATE TABLE {_CLOCK} (now BIGINT NOT NULL)"))
+    database = open_database(url=url, gate=gate)
+    database.run("test", lambda t: t.write(f"CREATE TABLE IF NOT EXISTS {_CLOCK} (now BIGINT NOT NULL)"))
     database.clock_expression = f"(SELECT now FROM {database.compile(_CLOCK)})"
     database._compiled.clear()
     try:
         yield database
     finally:
         database.close()
+
+
+def empty(database: Database) -> None:
+    """Remove everything, and set the clock to `BEGINNING_MS`."""
+    database.run("test", _empty)
+
+
+def content(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """All tables, as `Tables.content` of the oracle."""
+    return database.run("test", _content, "read")
 
 
 def _empty(transaction: Transaction) -> None:
@@ -143,9 +154,9 @@ def _empty(transaction: Transaction) -> None:
 
 
 def _content(transaction: Transaction) -> dict[str, list[tuple[Any, ...]]]:
-    content: dict[str, list[tuple[Any, ...]]] = {}
+    tables: dict[str, list[tuple[Any, ...]]] = {}
     for table, columns in _COLUMNS.items():
         order = " ORDER BY seq" if table in _HAVE_ORDER else ""
         rows = [tuple(row) for row in transaction.rows(f"SELECT {columns} FROM {{schema}}{table}{order}")]
-        content[table] = rows if order else in_order(rows)
-    return content
+        tables[table] = rows if order else in_order(rows)
+    return tables

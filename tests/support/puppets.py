@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from dbos import DBOS, SetWorkflowID, WorkflowHandle
+from dbos.runtime.run import RunOutdated
 from tests.support.apps import PATIENCE_S
 
 
@@ -140,6 +141,9 @@ def _puppet(name: str) -> Any:
             told.endings.put((list(value) if inspect.isgenerator(value) else value, None))
         except Exception as error:
             told.endings.put((None, error))
+        except RunOutdated:
+            # It is begun anew, and makes the call again.
+            raise
         except BaseException as error:
             told.endings.put((None, error))
             raise
@@ -166,6 +170,9 @@ async def _async_puppet(name: str) -> Any:
             told.endings.put((value, None))
         except Exception as error:
             told.endings.put((None, error))
+        except RunOutdated:
+            # It is begun anew, and makes the call again.
+            raise
         except BaseException as error:
             told.endings.put((None, error))
             raise

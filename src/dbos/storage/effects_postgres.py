@@ -53,13 +53,15 @@ IS_DELIVERABLE = "(step.id, step.token, step.fid) NOT IN (SELECT id, token, fid 
 
 _GONE = """gone AS MATERIALIZED (
     SELECT id, token FROM received
-    WHERE mid NOT IN (SELECT message_uuid FROM {schema}notifications WHERE message_uuid ANY_OF(:taken))
-    AND NOT EXISTS (
-        SELECT 1 FROM {schema}operation_outputs AS stands
-        WHERE stands.workflow_uuid = received.id AND function_id = fid)
-    UNION SELECT id, token FROM received GROUP BY id, token, mid HAVING count(*) > 1
+    WHERE (
+        SELECT count(*) FROM {schema}operation_outputs AS stands
+        WHERE stands.workflow_uuid = received.id AND function_id = fid) = 0
+    GROUP BY id, token, mid
+    HAVING count(*) > 1
+    OR mid NOT IN (SELECT message_uuid FROM {schema}notifications WHERE message_uuid ANY_OF(:taken))
 )"""
-"""The runs that take a message that is not there, or one twice. Nothing that they recorded since can be right."""
+"""The runs that take a message that is not there, or one twice. Nothing that they recorded since can be right. (Counted,
+as PostgreSQL would turn the question whether there is a row into a join with the whole table.)"""
 
 IS_RIGHT = "(guard.workflow_uuid, guard.owner_xid) NOT IN (SELECT id, token FROM gone)"
 
