@@ -1,6 +1,7 @@
 """Durable workflows in a library: functions that survive crashes, recorded in SQLite or Postgres."""
 
 from dbos import error
+from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.client import DBOSClient
 from dbos.api.client_queues import EnqueueOptions
 from dbos.api.config import DBOSConfig
@@ -18,6 +19,7 @@ __all__ = [
     "DBOS",
     "DBOSClient",
     "DBOSConfig",
+    "DBOSConfiguredInstance",
     "Debouncer",
     "DebouncerClient",
     "EnqueueOptions",

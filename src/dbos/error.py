@@ -5,10 +5,10 @@
     Exception
     └── DBOSException                                    everything below, with a code
         ├── DBOSInitializationError                      configuration, database, life cycle
-        ├── DBOSConflictingRegistrationError             two functions of one name
+        ├── DBOSConflictingRegistrationError             two functions, classes or instances of one name
         ├── DBOSWorkflowFunctionNotFoundError            a recorded workflow nobody registered
         ├── DBOSNonExistentWorkflowError                 no workflow has this id
-        ├── DBOSConflictingWorkflowError                 the id belongs to another function
+        ├── DBOSConflictingWorkflowError                 the id belongs to another function or instance
         ├── DBOSWorkflowConflictIDError                  the id is taken
         ├── DBOSUnexpectedStepError                      replay met another step than it recorded
         ├── DBOSMaxStepRetriesExceeded                   a step failed at every attempt
@@ -81,13 +81,14 @@ class DBOSInitializationError(DBOSException):
 
 
 class DBOSConflictingRegistrationError(DBOSException):
-    """Two different functions were registered under one name."""
+    """Two different functions, classes, or instances of a class were registered under one name."""
 
     code = 6
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, message: str | None = None) -> None:
         super().__init__(
-            f"Two functions are registered under the name {name!r}. Names tell recovery what to run, so they must "
+            message
+            or f"Two functions are registered under the name {name!r}. Names tell recovery what to run, so they must "
             "be unique: give one of them another, with the decorator's `name=`."
         )
 
@@ -115,7 +116,7 @@ class DBOSNonExistentWorkflowError(DBOSException):
 
 
 class DBOSConflictingWorkflowError(DBOSException):
-    """A workflow with this id exists already, and it runs another function."""
+    """A workflow with this id exists already, and it runs another function, or on another class or instance."""
 
     code = 9
 

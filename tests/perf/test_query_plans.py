@@ -207,6 +207,7 @@ def test_the_search_for_orphans_and_the_claims_go_by_the_index_of_pending_workfl
     wanted: dict[str, Any] = {"application_version": VERSION, "names": ["work", "other"]}
     with recorded(monkeypatch) as statements:
         assert claims.has_orphans(full, **wanted)
+        assert claims.find_stranded(full, **wanted, owners=[]) == []
     assert any("workflow_status_pending" in access for access in check(full, statements))
     with recorded(monkeypatch) as statements:
         claimed = claims.claim_orphans(full, nonce="n", lease_id="lease-1", executor_id="e", limit=10, **wanted)

@@ -192,6 +192,7 @@ def claimant(**others: Any) -> Claimant:
         "executor_id": "e",
         "application_version": VERSION,
         "names": ["work", "other"],
+        "owners": ["Class\x1f", "Class\x1fone"],
     }
     return Claimant(**fields | others)
 
@@ -245,7 +246,7 @@ def test_looks_for_work_do_not_read_the_backlog(full: Database, monkeypatch: pyt
     assert set(waiting) >= {"mixed", "any", "partitioned"}
     assert check(full, monkeypatch, lambda: find_queues(full)) == ["any", "mixed", "partitioned", "running"]
     unknown = check(full, monkeypatch, lambda: find_unknown_functions(full, queues, claimant(names=["other"])))
-    assert set(unknown) == {("mixed", "work"), ("any", "work"), ("partitioned", "work")}
+    assert set(unknown) == {(name, "work", None, None) for name in ("mixed", "any", "partitioned")}
     assert check(full, monkeypatch, lambda: len(find_partitions(full, partitioned))) == 50
     limited = QueueRules("partitioned", is_partitioned=True, concurrency=1)
     assert check(full, monkeypatch, lambda: len(find_partitions(full, limited))) >= 48

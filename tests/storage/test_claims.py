@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from dbos.model.values import ClaimedWorkflow, Place, RecordedStep, WorkflowStart
+from dbos.model.values import ClaimedWorkflow, Place, RecordedStep, WorkflowStart, owner_key
 from dbos.storage.claims import (
     Duties,
     claim_orphans,
     count_claims,
+    find_stranded,
+    has_orphans,
     read_checkpoints,
     read_claims,
     read_duties,
@@ -80,7 +82,7 @@ def test_a_claim_tells_all_that_is_needed_to_run(database: Database) -> None:
     commit_start(
         database, orphan("w", class_name="Class", config_name="instance", deadline_ms=2**42, executor_id="dead")
     )
-    (one,) = claim(database)
+    (one,) = claim(database, owners=[owner_key("Class", "instance")])
     assert (one.workflow_id, one.name, one.class_name, one.config_name) == ("w", "work", "Class", "instance")
     assert (one.inputs, one.serialization, one.recovery_attempts) == ("the inputs", "pickle", 1)
     assert one.deadline_ms == 2**42
@@ -88,6 +90,28 @@ def test_a_claim_tells_all_that_is_needed_to_run(database: Database) -> None:
     row = workflow(database, "w")
     assert row is not None
     assert (row.status, row.executor_id, row.recovery_attempts) == ("PENDING", "claimer", 1)
+
+
+def test_methods_are_claimed_for_the_classes_and_instances_that_are_there(database: Database) -> None:
+    commit(
+        database,
+        orphan("function"),
+        orphan("class", class_name="C"),
+        orphan("instance", class_name="C", config_name="a"),
+        orphan("other instance", class_name="C", config_name="b"),
+        orphan("unknown", name="unknown"),
+    )
+    here: dict[str, Any] = {"application_version": VERSION, "names": ["work"]}
+    there = here | {"owners": [owner_key("C", None), owner_key("C", "a")]}
+    stranded = find_stranded(database, **there)
+    assert sorted(stranded, key=str) == [("unknown", None, None), ("work", "C", "b")]
+    assert ids(claim(database, owners=there["owners"])) == ["function", "class", "instance"]
+    assert not has_orphans(database, **there)
+    there["owners"].append(owner_key("C", "b"))
+    assert has_orphans(database, **there)
+    assert find_stranded(database, **there) == [("unknown", None, None)]
+    assert ids(claim(database, "again", owners=there["owners"])) == ["other instance"]
+    assert find_stranded(database, **here | {"names": ["work", "unknown"]}, owners=[]) == []
 
 
 def test_every_claim_counts_as_an_attempt_and_has_a_token_of_its_own(database: Database) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dbos.model.queues import INTERNAL_QUEUE, QueueRules, RateLimit
-from dbos.model.values import ClaimedWorkflow, Place, WorkflowStart
+from dbos.model.values import ClaimedWorkflow, Place, WorkflowStart, owner_key
 from dbos.storage.claims import claim_orphans
 from dbos.storage.database import Database
 from dbos.storage.errors import TransientStorageError
@@ -149,7 +149,7 @@ def delay(database: Database, workflow_id: str, by_ms: int = HOUR_MS, **columns:
 def test_a_claimed_workflow_of_a_queue_is_started(database: Database) -> None:
     commit(database, queued("w", class_name="Class", config_name="instance", partition_key="p"))
     before = now_ms(database)
-    (one,) = take(database)
+    (one,) = take(database, owners=[owner_key("Class", "instance")])
     after = now_ms(database)
     assert (one.workflow_id, one.name, one.class_name, one.config_name) == ("w", "work", "Class", "instance")
     assert (one.inputs, one.serialization, one.deadline_ms, one.recovery_attempts) == ("the inputs", "pickle", None, 1)
@@ -647,10 +647,34 @@ def test_work_for_functions_that_nobody_here_knows_is_found(database: Database) 
         queued("w7", "unheard", name="odd"),
     )
     found = find_unknown_functions(database, ["queue", "other", "empty"], claimant())
-    assert sorted(found) == [("other", "odd"), ("queue", "strange"), ("queue", "unknown")]
+    nothing = (None, None)
+    assert sorted(found) == [("other", "odd", *nothing), ("queue", "strange", *nothing), ("queue", "unknown", *nothing)]
     known = claimant(names=["work", "unknown", "odd"])
-    assert find_unknown_functions(database, ["queue", "other"], known) == [("queue", "strange")]
+    assert find_unknown_functions(database, ["queue", "other"], known) == [("queue", "strange", *nothing)]
     assert find_unknown_functions(database, [], claimant()) == []
+
+
+def test_methods_are_claimed_for_the_classes_and_instances_that_are_there(database: Database) -> None:
+    a_class, an_instance, another = {"class_name": "C"}, {"class_name": "C", "config_name": "a"}, {"class_name": "D"}
+    commit(
+        database,
+        queued("function"),
+        queued("class", **a_class),
+        queued("instance", **an_instance),
+        queued("other instance", **a_class, config_name="b"),
+        queued("other class", **another, config_name="a"),
+    )
+    methods = ["C\x1f", "C\x1fa"]
+    assert [owner_key("C", None), owner_key("C", "a")] == methods
+    assert find_unknown_functions(database, ["queue"], claimant()) != []
+    unknown = find_unknown_functions(database, ["queue"], claimant(owners=methods))
+    assert sorted(unknown) == [("queue", "work", "C", "b"), ("queue", "work", "D", "a")]
+    assert ids(take(database, owners=methods)) == ["function", "class", "instance"]
+    assert find_waiting(database, ["queue"], VERSION, ["work"], methods) == []
+    assert find_waiting(database, ["queue"], VERSION, ["work"], [owner_key("D", "a")]) == ["queue"]
+    assert ids(take(database, owners=[owner_key("D", "a")])) == ["other class"]
+    assert ids(take(database, names=["other"], owners=[owner_key("C", "b")])) == []
+    assert ids(take(database, owners=[owner_key("C", "b")])) == ["other instance"]
 
 
 # -- what its owner left

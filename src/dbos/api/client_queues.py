@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dbos.api.instance import new_workflow_id
 from dbos.api.queues import check_options, check_queue_name, refuse_deduplication_in_partition
-from dbos.error import DBOSConflictingWorkflowError, DBOSQueueDeduplicatedError
+from dbos.error import DBOSQueueDeduplicatedError
 from dbos.model.limits import MAX_QUEUE_BYTES, check_key, check_timeout, check_workflow_id
 from dbos.model.status import ENQUEUED
 from dbos.model.values import AlreadyExists, Deduplicated, LeaseLost, Place, WorkflowStart
+from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned
 from dbos.runtime.gateway import Gateway
 from dbos.storage.batches import insert_start
@@ -127,16 +128,10 @@ def _enqueue(gateway: Gateway, start: WorkflowStart) -> Core[Ending[str]]:
     place = start.place
     if isinstance(answer, Deduplicated):
         return Raised(DBOSQueueDeduplicatedError(start.workflow_id, place.queue, place.deduplication_id or ""))
-    if isinstance(answer, AlreadyExists) and not _is_same(answer, start):
-        return Raised(DBOSConflictingWorkflowError(start.workflow_id, answer.name, start.name))
+    if isinstance(answer, AlreadyExists) and (conflict := conflict_of(answer, start)) is not None:
+        return Raised(conflict)
     gateway.enqueued([place.queue])
     return Returned(start.workflow_id)
-
-
-def _is_same(answer: AlreadyExists, start: WorkflowStart) -> bool:
-    """Whether the id belongs to a workflow of the same function, of the same class and instance."""
-    recorded = (answer.name, answer.class_name, answer.config_name)
-    return recorded == (start.name, start.class_name, start.config_name)
 
 
 def _given(options: EnqueueOptions) -> dict[str, Any]:

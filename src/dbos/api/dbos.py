@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dbos.api.classes import ClassMethods
 from dbos.api.config import DBOSConfig, check_config
 from dbos.api.instance import is_launched
 from dbos.api.lifecycle import Application, set_up_logging
@@ -41,7 +42,7 @@ class _classproperty(Generic[T]):
         return self._function(owner)
 
 
-class DBOS(WorkflowMethods, MessagingMethods, ManagementMethods):
+class DBOS(ClassMethods, WorkflowMethods, MessagingMethods, ManagementMethods):
     """Durable workflows.
 
     ``DBOS(config=...)`` configures the application, ``DBOS.launch()`` starts it. The decorators work before either.

@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from dbos.api.client import DBOSClient
 from dbos.api.client_queues import EnqueueOptions, client_start
-from dbos.api.functions import workflow_function
+from dbos.api.functions import new_call, workflow_function
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
-from dbos.api.instance import get_executor, new_workflow_id, refuse_in_step, refuse_on_loop
+from dbos.api.instance import get_executor, refuse_in_step, refuse_on_loop
 from dbos.api.queues import Queue, place_on
-from dbos.api.scopes import take_next_id
 from dbos.error import DBOSException
 from dbos.model.limits import check_key, check_timeout
 from dbos.model.queues import INTERNAL_QUEUE
 from dbos.model.values import Place, WorkflowStart
-from dbos.runtime.children import child_id
 from dbos.runtime.context import CONTEXT, SetEnqueuing
 from dbos.runtime.debouncing import debounce_in_workflow, debounce_outside
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
 from dbos.runtime.enqueueing import QueuedCall, enqueued_row
-from dbos.runtime.starting import Call
 from dbos.storage.debouncing import Round
 
 if TYPE_CHECKING:
@@ -49,10 +46,10 @@ class Debouncer(Generic[P, R]):
         queue: Queue | None = None,
     ) -> None:
         if inspect.ismethod(workflow):
-            raise TypeError(f"{workflow.__qualname__} is a method, and methods cannot be debounced. Use a function.")
+            raise _no_method(workflow.__qualname__)
         if queue is not None and not isinstance(cast(object, queue), Queue):
             raise TypeError(f"The queue of a debouncer must be a Queue, not {type(queue).__name__}.")
-        self._function = workflow_function(workflow)
+        self._function, _ = workflow_function(workflow, ())
         self._timeout_ms = _timeout_ms(debounce_timeout_sec)
         self._queue = queue
 
@@ -127,9 +124,9 @@ class Debouncer(Generic[P, R]):
         check_round(key, period_s)
         place = self._place(context.enqueuing)
         run = context.run
-        function_id = 0 if run is None else run.next_function_id()
-        workflow_id = take_next_id(context) or (new_workflow_id() if run is None else child_id(run, function_id))
-        call = Call(self._function, workflow_id, args, kwargs, context.timeout)
+        call, function_id = new_call(context, self._function, args, kwargs)
+        if call.target.class_name is not None:
+            raise _no_method(self._function.name)
         version = context.enqueuing.app_version or executor.application_version
         start = enqueued_row(executor, QueuedCall(call, place, version), run)
         queue = None if self._queue is None else self._queue.name
@@ -170,6 +167,8 @@ class DebouncerClient:
     ) -> None:
         self._client = client
         self._options: EnqueueOptions = {**workflow_options}
+        if self._options.get("class_name") is not None:
+            raise _no_method(str(self._options.get("workflow_name")))
         if queue is not None and not isinstance(cast(object, queue), Queue | str):
             raise TypeError(f"The queue of a debouncer must be a Queue or its name, not {type(queue).__name__}.")
         if queue is not None:
@@ -198,6 +197,10 @@ class DebouncerClient:
 
     async def _handle_after(self, workflow_id: Coroutine[Any, Any, str]) -> WorkflowHandleAsync[Any]:
         return WorkflowHandleAsync(await workflow_id, client=self._client.gateway)
+
+
+def _no_method(name: str) -> TypeError:
+    return TypeError(f"{name} is a method, and methods cannot be debounced. Use a function or a static method.")
 
 
 def check_round(key: str, period_s: float) -> None:

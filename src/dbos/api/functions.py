@@ -7,23 +7,37 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSException
 from dbos.runtime.children import call_child, child_id
+from dbos.runtime.classes import target_of
 from dbos.runtime.context import CONTEXT, Context
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
 from dbos.runtime.registry import REGISTRY, TEMPORARY_PREFIX, WorkflowFunction
-from dbos.runtime.run import Run
 from dbos.runtime.starting import Call, call_workflow
 from dbos.runtime.steps import StepRules, run_step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _FUNCTION = "__dbos_workflow_function__"
+
+
+class Decorator(Protocol):
+    """Decorates functions and methods, the latter above or below ``@classmethod``; what it returns looks as before."""
+
+    @overload
+    def __call__(self, function: staticmethod[P, R], /) -> staticmethod[P, R]: ...
+
+    @overload
+    def __call__(self, function: classmethod[T, P, R], /) -> classmethod[T, P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
 
 
 def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_attempts: int | None) -> Callable[P, R]:
@@ -43,13 +57,10 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
         context = CONTEXT.get()
         executor = get_executor(f"Calling workflow {workflow.name}")
         refuse_in_step(context, f"Workflow {workflow.name}")
+        its_call, function_id = new_call(context, workflow, args, kwargs)
         if context.run is None:
-            workflow_id = take_next_id(context) or new_workflow_id()
-            return call_workflow(executor, Call(workflow, workflow_id, args, kwargs, context.timeout))
-        function_id, result_id = context.run.next_function_id(), context.run.next_function_id()
-        return call_child(
-            context.run, function_id, result_id, child_call(context, context.run, function_id, workflow, args, kwargs)
-        )
+            return call_workflow(executor, its_call)
+        return call_child(context.run, function_id, context.run.next_function_id(), its_call)
 
     if workflow.is_async:
 
@@ -98,31 +109,59 @@ def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
     return cast("Callable[P, R]", wrapper)
 
 
-def workflow_function(function: Callable[..., Any]) -> WorkflowFunction:
-    """What ``start_workflow`` is to run.
+def on_methods_too(decorate: Callable[[Callable[..., Any]], Any]) -> Decorator:
+    """Have the decorator take what ``@staticmethod`` and ``@classmethod`` return, too, and decorate what is in it."""
+
+    def decorate_any(function: Any, /) -> Any:
+        if isinstance(function, staticmethod | classmethod):
+            return type(cast(Any, function))(decorate(cast(Any, function).__func__))
+        return decorate(function)
+
+    return cast(Decorator, decorate_any)
+
+
+def workflow_function(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[WorkflowFunction, tuple[Any, ...]]:
+    """What ``start_workflow`` is to run, and with which arguments: a bound method brings its first one.
 
     Raises:
         DBOSException: The function is neither a workflow nor a step.
     """
-    workflow = getattr(function, _FUNCTION, None)
-    if not isinstance(workflow, WorkflowFunction):
+    workflow = marked_as(function)
+    if workflow is None:
         name = getattr(function, "__qualname__", repr(function))
         raise DBOSException(f"{name} is not a workflow. Decorate it with @DBOS.workflow() or @DBOS.step().")
     if workflow.is_temporary:
         REGISTRY.require(workflow)
-    return workflow
+    return workflow, (function.__self__, *args) if inspect.ismethod(function) else args
 
 
-def child_call(
-    context: Context,
-    parent: Run,
-    function_id: int,
-    workflow: WorkflowFunction,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Call:
-    """The call of a child workflow, with what was set for it; its id is derived from its parent's otherwise."""
-    return Call(workflow, take_next_id(context) or child_id(parent, function_id), args, kwargs, context.timeout)
+def marked_as(function: object) -> WorkflowFunction | None:
+    """What the decorated function runs as; ``None`` if it is not decorated."""
+    workflow = getattr(function, _FUNCTION, None)
+    return workflow if isinstance(workflow, WorkflowFunction) else None
+
+
+def new_call(
+    context: Context, workflow: WorkflowFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Call, int]:
+    """A call of a workflow with what was set for it, and its number among the steps of the workflow that calls, or 0.
+
+    A child's id is derived from its parent's, unless one was set.
+
+    Args:
+        context: Where it is called.
+        workflow: What is called.
+        args: The arguments; for a method the first is what it is called on.
+        kwargs: The keyword arguments.
+
+    Raises:
+        DBOSException: It is a method, and recovery could not find what it is called on.
+    """
+    target = target_of(workflow, args)
+    parent = context.run
+    function_id = 0 if parent is None else parent.next_function_id()
+    workflow_id = take_next_id(context) or (new_workflow_id() if parent is None else child_id(parent, function_id))
+    return Call(workflow, workflow_id, args[len(target.passed) :], kwargs, context.timeout, target), function_id
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

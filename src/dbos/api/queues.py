@@ -9,10 +9,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
 
-from dbos.api.functions import child_call, workflow_function
+from dbos.api.functions import new_call, workflow_function
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
-from dbos.api.instance import get_executor, new_workflow_id, refuse_in_step
-from dbos.api.scopes import take_next_id
+from dbos.api.instance import get_executor, refuse_in_step
 from dbos.error import DBOSException
 from dbos.model.limits import MAX_KEY_BYTES, MAX_QUEUE_BYTES, MAX_TIMEOUT_S, check_key
 from dbos.model.queues import INTERNAL_QUEUE, MAX_PRIORITY, SEPARATOR, QueueRules, RateLimit
@@ -21,7 +20,6 @@ from dbos.runtime.context import CONTEXT, Context, SetEnqueuing
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
 from dbos.runtime.enqueueing import Enqueued, QueuedCall, enqueue, enqueue_child
 from dbos.runtime.registry import QUEUES
-from dbos.runtime.starting import Call
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -154,18 +152,14 @@ class Queue:
     ) -> Core[Ending[Enqueued]]:
         """The core is made at the call, not when it is first driven: it takes what is set now."""
         executor = get_executor(caller)
-        function = workflow_function(func)
+        function, args = workflow_function(func, args)
         context = CONTEXT.get()
         refuse_in_step(context, caller)
         place = place_on(self.rules, context.enqueuing)
         version = context.enqueuing.app_version or executor.application_version
-        if context.run is None:
-            call = Call(function, take_next_id(context) or new_workflow_id(), args, kwargs, context.timeout)
-            return enqueue(executor, QueuedCall(call, place, version))
-        parent = context.run
-        function_id = parent.next_function_id()
-        call = child_call(context, parent, function_id, function, args, kwargs)
-        return enqueue_child(parent, function_id, QueuedCall(call, place, version))
+        call, function_id = new_call(context, function, args, kwargs)
+        queued = QueuedCall(call, place, version)
+        return enqueue(executor, queued) if context.run is None else enqueue_child(context.run, function_id, queued)
 
     def __repr__(self) -> str:
         return f"Queue({self.name!r})"

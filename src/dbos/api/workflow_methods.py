@@ -7,23 +7,24 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from dbos.api.functions import (
-    child_call,
+    Decorator,
     decorate_step,
     decorate_workflow,
     is_coroutine_function,
+    new_call,
+    on_methods_too,
     require_function,
     workflow_function,
 )
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync, result_core
-from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step, refuse_on_loop
+from dbos.api.instance import get_executor, recording_run, refuse_in_step, refuse_on_loop
 from dbos.api.reads import status_core
-from dbos.api.scopes import take_next_id
 from dbos.api.status import WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
 from dbos.runtime.children import run_child_when_durable, start_child
 from dbos.runtime.context import CONTEXT
 from dbos.runtime.drivers import Core, Ending, Returned, drive, drive_async
-from dbos.runtime.starting import Call, Launched, start_in_background
+from dbos.runtime.starting import Launched, start_in_background
 from dbos.runtime.steps import StepRules, run_step
 
 P = ParamSpec("P")
@@ -46,9 +47,7 @@ class WorkflowMethods:
     # -- declaring
 
     @staticmethod
-    def workflow(
-        *, name: str | None = None, max_recovery_attempts: int | None = 100
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def workflow(*, name: str | None = None, max_recovery_attempts: int | None = 100) -> Decorator:
         """Make a function a workflow: its steps are recorded, and after a crash it goes on after the last one.
 
         Args:
@@ -59,10 +58,7 @@ class WorkflowMethods:
             DBOSConflictingRegistrationError: Another function has the name.
         """
 
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            return decorate_workflow(function, name, max_recovery_attempts)
-
-        return decorate
+        return on_methods_too(lambda function: decorate_workflow(function, name, max_recovery_attempts))
 
     @staticmethod
     def step(
@@ -72,7 +68,7 @@ class WorkflowMethods:
         interval_seconds: float = 1.0,
         max_attempts: int = 3,
         backoff_rate: float = 2.0,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    ) -> Decorator:
         """Make a function a step: called by a workflow it runs once, and its result or exception is recorded.
 
         Called anywhere else it is a plain call.
@@ -86,14 +82,14 @@ class WorkflowMethods:
             backoff_rate: By how much the pause grows each time, to an hour at most.
         """
 
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
             require_function(function, "step")
             rules = StepRules(
                 name or function.__qualname__, retries_allowed, interval_seconds, max_attempts, backoff_rate
             )
             return decorate_step(function, rules)
 
-        return decorate
+        return on_methods_too(decorate)
 
     @overload
     @classmethod
@@ -267,18 +263,15 @@ def _start_core(
 ) -> Core[Ending[Launched]]:
     """The core is made at the call, not when it is first driven: it takes the id that is set now."""
     executor = get_executor(caller)
-    function = workflow_function(func)
+    function, args = workflow_function(func, args)
     context = CONTEXT.get()
     refuse_in_step(context, caller)
+    call, function_id = new_call(context, function, args, kwargs)
     if context.run is None:
-        call = Call(function, take_next_id(context) or new_workflow_id(), args, kwargs, context.timeout)
         return start_in_background(executor, call, loop)
-    parent = context.run
-    function_id = parent.next_function_id()
-    call = child_call(context, parent, function_id, function, args, kwargs)
-    launched, ticket = start_child(parent, function_id, call)
+    launched, ticket = start_child(context.run, function_id, call)
     if ticket is not None and launched.run is not None:
-        run_child_when_durable(parent, call, launched.run, ticket, loop)
+        run_child_when_durable(context.run, call, launched.run, ticket, loop)
     return _at_once(launched)
 
 

@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dbos.model.queues import SEPARATOR
+
+
+def owner_key(class_name: str, config_name: str | None) -> str:
+    """One text for what a method is called on: an instance, or, without its name, the class."""
+    return f"{class_name}{SEPARATOR}{config_name or ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -195,6 +202,11 @@ class AlreadyExists:
     config_name: str | None
     token: str | None
     application_version: str | None = None
+
+    def runs_as(self, start: WorkflowStart) -> bool:
+        """Whether it is of the same function, on the same class and instance, as the other start."""
+        recorded = (self.name, self.class_name, self.config_name)
+        return recorded == (start.name, start.class_name, start.config_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from typing import Any
 from dbos.error import DBOSAwaitedWorkflowCancelledError
 from dbos.model.limits import MAX_DERIVED_ID_BYTES
 from dbos.model.values import Checkpoint, ChildStart, Deduplicated, LeaseLost, StartAnswer, Started
+from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Core, Ending, Raised
 from dbos.runtime.endings import follow, wait_for_end
 from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused
 from dbos.runtime.running import RunHere
-from dbos.runtime.starting import Call, Launched, encode_inputs, join, refuse_other_function, start_row
+from dbos.runtime.starting import Call, Launched, encode_inputs, join, start_row
 from dbos.storage.journal import Ticket
 from dbos.storage.promise import Promise
 
@@ -33,7 +34,7 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
     parent.check()
     executor = parent.executor
     inputs = encode_inputs(executor.codec, call)
-    run = executor.new_run(call.function, call.workflow_id, call.args, call.kwargs)
+    run = executor.new_run(call)
     now_ms = executor.clock.now_ms()
     checkpoint = Checkpoint(
         function_id,
@@ -74,7 +75,8 @@ def settle_child(parent: Run, call: Call, run: Run, ticket: Ticket) -> bool:
             raise RunFenced(f"The lease under which workflow {call.workflow_id!r} was started is dead")
         if isinstance(child, Deduplicated):
             raise AssertionError("a workflow that is started at once has no deduplication id")
-        refuse_other_function(call, child)
+        if (conflict := conflict_of(child, ticket.children[0].start)) is not None:
+            raise conflict
     except BaseException:
         run.executor.forget(run)
         raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dbos.error import DBOSConflictingWorkflowError, DBOSException
+from dbos.error import DBOSException
 from dbos.model.values import AlreadyExists, RunAnswer
+from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned
 from dbos.runtime.gateway import Gateway
 from dbos.runtime.run import Run
@@ -49,9 +50,8 @@ def _answered(gateway: Gateway, call: Round, answer: DebounceAnswer) -> Ending[s
             )
         )
     if isinstance(answer, AlreadyExists):
-        if answer.name != start.name:
-            return Raised(DBOSConflictingWorkflowError(start.workflow_id, answer.name, start.name))
-        return Returned(start.workflow_id)
+        conflict = conflict_of(answer, start)
+        return Returned(start.workflow_id) if conflict is None else Raised(conflict)
     period_ms = call.period_ms if call.timeout_ms is None else min(call.period_ms, call.timeout_ms)
     gateway.delayed(answer.workflow_id, period_ms / 1000)
     return Returned(answer.workflow_id)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dbos.model.queues import INTERNAL_QUEUE, QueueRules
 from dbos.model.values import ClaimedWorkflow
+from dbos.runtime.classes import describe
 from dbos.runtime.registry import QUEUES
 from dbos.runtime.threads import Errand
 from dbos.storage.queues import (
@@ -341,6 +342,7 @@ class Dispatcher:
             executor_id=executor.executor_id,
             application_version=executor.application_version,
             names=executor.registry.names(),
+            owners=executor.registry.classes.owners(),
         )
 
     def wake(self, names: Iterable[str]) -> None:
@@ -372,8 +374,8 @@ class Dispatcher:
         for lane in due:
             lane.looks_at = now + lane.rules.polling_interval_s
         if due:
-            names = [lane.rules.name for lane in due]
-            self.wake(find_waiting(executor.database, names, executor.application_version, executor.registry.names()))
+            queues, its = [lane.rules.name for lane in due], self.claimant()
+            self.wake(find_waiting(executor.database, queues, its.application_version, its.names, its.owners))
         return max(0.0, min(lane.looks_at for lane in lanes) - executor.clock.monotonic())
 
     def report_unserved(self) -> None:
@@ -387,13 +389,13 @@ class Dispatcher:
                     "does: Queue(%r).",
                     *(name, name),
                 )
-        for queue, name in find_unknown_functions(executor.database, list(self._lanes), self.claimant()):
-            if (queue, name) not in self._reported:
-                self._reported.add((queue, name))
+        for unknown in find_unknown_functions(executor.database, list(self._lanes), self.claimant()):
+            if unknown not in self._reported:
+                self._reported.add(unknown)
                 _logger.warning(
-                    "Work waits on queue %r for the function %r, which is not registered in this process. It starts "
+                    "Work waits on queue %r for the function %s, which is not registered in this process. It starts "
                     "when a process of this version runs that registers it; what waits behind it goes on.",
-                    *(queue, name),
+                    *(unknown[0], describe(*unknown[1:])),
                 )
 
     def stop(self) -> None:

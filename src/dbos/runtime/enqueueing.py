@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from dbos.error import DBOSQueueDeduplicatedError
 from dbos.model.status import ENQUEUED
 from dbos.model.values import AlreadyExists, Checkpoint, ChildStart, Deduplicated, LeaseLost, Place, WorkflowStart
+from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Command, Core, Ending, Raised, Returned
 from dbos.runtime.endings import Expected, shut_down_error
 from dbos.runtime.run import Run
-from dbos.runtime.starting import Call, encode_inputs, refuse_other_function
+from dbos.runtime.starting import Call, encode_inputs
 from dbos.storage.errors import JournalClosed
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def enqueue(executor: Executor, queued: QueuedCall) -> Core[Ending[Enqueued]]:
         return Raised(shut_down_error(queued.call.workflow_id))
     if isinstance(answer, Deduplicated):
         return Raised(_deduplicated(queued))
-    if isinstance(answer, AlreadyExists):
-        refuse_other_function(queued.call, answer)
+    if isinstance(answer, AlreadyExists) and (conflict := conflict_of(answer, start)) is not None:
+        return Raised(conflict)
     return Returned(Enqueued(queued.call.workflow_id, ended))
 
 
@@ -125,6 +126,8 @@ def enqueued_row(executor: Executor, queued: QueuedCall, parent: Run | None = No
         token=None,
         lease_id=None,
         executor_id=None,
+        class_name=call.target.class_name,
+        config_name=call.target.config_name,
         application_version=queued.application_version,
         application_id=executor.application_id,
         parent_workflow_id=None if parent is None else parent.workflow_id,

@@ -31,6 +31,7 @@ from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
 from dbos.runtime.run import Run, RunFenced, WorkflowDeleted, workflow_cancelled
 from dbos.runtime.running import abandon, execute, run_in_background
+from dbos.runtime.starting import Call
 from dbos.runtime.threads import BackgroundLoop
 from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.codec import Codec
@@ -195,11 +196,10 @@ class Executor(Gateway):
 
     # -- runs
 
-    def new_run(
-        self, function: WorkflowFunction, workflow_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Run:
+    def new_run(self, call: Call) -> Run:
         """A run that is about to be started; nobody finds it by its workflow's id yet."""
-        run = Run(self, function, workflow_id, self.new_token(), self.lease_id, args, kwargs)
+        args = call.target.passed + call.args
+        run = Run(self, call.function, call.workflow_id, self.new_token(), self.lease_id, args, call.kwargs)
         self._runs[run.log.token] = run
         return run
 
@@ -332,6 +332,7 @@ class Executor(Gateway):
             forget_starts(self.database)
         if rounds % _ROUNDS_PER_REPORT == 0:
             self.dispatcher.report_unserved()
+            self.recovery.report_stranded()
         self.recovery.kick()
 
     def compare_runs(self) -> None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from dbos.error import DBOSException, DBOSSerializationError, MaxRecoveryAttemptsExceededError
 from dbos.model.status import MAX_RECOVERY_ATTEMPTS_EXCEEDED
 from dbos.model.values import ClaimedWorkflow, Outcome, RecordedStep
+from dbos.runtime.classes import describe
 from dbos.runtime.drivers import Core, Ending, Raised, Returned, drive
 from dbos.runtime.endings import wait_for_end
-from dbos.runtime.registry import WorkflowFunction
 from dbos.runtime.run import Run
 from dbos.runtime.running import record_outcome
 from dbos.runtime.threads import Errand
-from dbos.storage.claims import claim_orphans, has_orphans, read_checkpoints
+from dbos.storage.claims import claim_orphans, find_stranded, has_orphans, read_checkpoints
 from dbos.storage.queues import put_back
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Recovery:
         self._executor = executor
         self._lock = threading.Lock()
         """Held from the claim of a workflow until its run is in memory: in between, it looks like a lost one."""
+        self._reported: set[tuple[str, str | None, str | None]] = set()
+        """Of what was said that its workflows are not recovered here."""
         self._errand = Errand(executor.threads, self._pass, "Recovery")
 
     def kick(self) -> None:
@@ -62,8 +64,9 @@ class Recovery:
         if queues:
             executor.enqueued(queues)
         while not executor.is_closing and executor.run_count < MAX_RUNS:
-            version, names = executor.application_version, executor.registry.names()
-            if not has_orphans(executor.database, application_version=version, names=names):
+            version = executor.application_version
+            names, owners = executor.registry.names(), executor.registry.classes.owners()
+            if not has_orphans(executor.database, application_version=version, names=names, owners=owners):
                 break
             claim = partial(
                 claim_orphans,
@@ -73,6 +76,7 @@ class Recovery:
                 executor_id=executor.executor_id,
                 application_version=version,
                 names=names,
+                owners=owners,
                 limit=BATCH,
             )
             claimed = self.take_up(claim)
@@ -82,6 +86,24 @@ class Recovery:
         if recovered:
             _logger.info("Recovering %d workflows: %s", len(recovered), _some(recovered))
         return recovered
+
+    def report_stranded(self) -> None:
+        """Say once of each function, class and instance that workflows wait for it which are not recovered here."""
+        executor = self._executor
+        stranded = find_stranded(
+            executor.database,
+            application_version=executor.application_version,
+            names=executor.registry.names(),
+            owners=executor.registry.classes.owners(),
+        )
+        for function in stranded:
+            if function not in self._reported:
+                self._reported.add(function)
+                _logger.warning(
+                    "Interrupted workflows run the function %s, which is not registered in this process. Here they are "
+                    "recovered as soon as it is; until then, by a process of this version that registers it.",
+                    describe(*function),
+                )
 
     def take_up(self, claim: Callable[[], list[ClaimedWorkflow]]) -> list[str]:
         """Claim workflows, and run each from its last checkpoint on; returns their ids."""
@@ -94,9 +116,7 @@ class Recovery:
             known = [workflow.workflow_id for workflow in claimed if not workflow.is_fresh]
             recorded = read_checkpoints(self._executor.database, known) if known else {}
             for workflow in claimed:
-                function = self._executor.registry.get(workflow.name)
-                if function is not None:
-                    self._run(workflow, function, recorded.get(workflow.workflow_id, {}), lease_id)
+                self._run(workflow, recorded.get(workflow.workflow_id, {}), lease_id)
         return [workflow.workflow_id for workflow in claimed]
 
     def _pass(self) -> None:
@@ -104,14 +124,11 @@ class Recovery:
             self._executor.compare_runs()
         self.make_pass()
 
-    def _run(
-        self,
-        workflow: ClaimedWorkflow,
-        function: WorkflowFunction,
-        recorded: Mapping[int, RecordedStep],
-        lease_id: str,
-    ) -> None:
+    def _run(self, workflow: ClaimedWorkflow, recorded: Mapping[int, RecordedStep], lease_id: str) -> None:
         executor = self._executor
+        function = executor.registry.get(workflow.name)
+        if function is None:
+            return
         run = executor.adopt(function, workflow.workflow_id, workflow.token, recorded, workflow.deadline_ms, lease_id)
         lane = executor.dispatcher.lane(workflow.queue)
         if lane is not None:
@@ -122,7 +139,9 @@ class Recovery:
             executor.threads.submit(lambda: self._end(run, _bury(run)))
             return
         try:
-            run.args, run.kwargs = _decode_inputs(executor, workflow)
+            target = executor.registry.classes.find(function, workflow.class_name, workflow.config_name)
+            args, run.kwargs = _decode_inputs(executor, workflow)
+            run.args = target.passed + args
         except DBOSException as error:
             _logger.error("Workflow %s cannot be recovered: %s", workflow.workflow_id, error)
             refusal = Raised(error)

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from dbos.error import DBOSConflictingRegistrationError, DBOSException
 from dbos.model.queues import QueueRules
+from dbos.runtime.classes import Classes
 
 TEMPORARY_PREFIX = "<temp>."
 """Begins the name of the workflow that a step runs as when it is started on its own."""
@@ -41,10 +42,11 @@ class WorkflowFunction:
 
 
 class Registry:
-    """Workflow functions by name."""
+    """Workflow functions by name, and the classes whose methods some of them are."""
 
     def __init__(self) -> None:
         self._functions: dict[str, WorkflowFunction] = {}
+        self.classes = Classes()
 
     def add(self, function: WorkflowFunction) -> None:
         """Register the function. The same function defined again (a reloaded module, a local function) replaces it.
@@ -80,6 +82,7 @@ class Registry:
 
     def clear(self) -> None:
         self._functions.clear()
+        self.classes.clear()
 
     def __iter__(self) -> Iterator[WorkflowFunction]:
         return iter(list(self._functions.values()))

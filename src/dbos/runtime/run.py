@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import (
-    DBOSConflictingWorkflowError,
     DBOSException,
     DBOSSerializationError,
     DBOSUnexpectedStepError,
@@ -22,6 +21,7 @@ from dbos.error import (
 )
 from dbos.model.status import CANCELLED
 from dbos.model.values import Checkpoint, Effect, RecordedStep, RunAnswer
+from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Command, Ending, Raised, Returned, Wait
 from dbos.serialization.codec import Codec
 from dbos.storage.errors import JournalClosed
@@ -379,7 +379,8 @@ class Run:
             raise error
         if self.log.conflict is not None:
             (start, existing), self.log.conflict = self.log.conflict, None
-            raise DBOSConflictingWorkflowError(start.workflow_id, existing.name, start.name)
+            if (conflict := conflict_of(existing, start)) is not None:
+                raise conflict
 
     def accept(self, answer: RunAnswer, *, is_cancellable: bool = True) -> None:
         """Take note of what the guard saw.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dbos.error import DBOSConflictingWorkflowError
 from dbos.model.status import PENDING
 from dbos.model.values import AlreadyExists, Deduplicated, LeaseLost, StartAnswer, Started, WorkflowStart
+from dbos.runtime.classes import NO_TARGET, Target, conflict_of
 from dbos.runtime.context import SetTimeout
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned
 from dbos.runtime.endings import shut_down_error, wait_for_end
@@ -30,13 +30,23 @@ _logger = logging.getLogger("dbos")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a workflow function; ``timeout`` is what was set for it, ``None`` if nothing was."""
+    """A call of a workflow function.
+
+    Attributes:
+        function: What is called.
+        workflow_id: The id of the workflow that it is.
+        args: The arguments that are recorded.
+        kwargs: The keyword arguments.
+        timeout: What was set for it; ``None`` if nothing was.
+        target: What a method is called on.
+    """
 
     function: WorkflowFunction
     workflow_id: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     timeout: SetTimeout | None = None
+    target: Target = NO_TARGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +62,14 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
     """Record a new workflow, or find the one that has the id already.
 
     Raises:
-        DBOSConflictingWorkflowError: The id belongs to a workflow of another function.
+        DBOSConflictingWorkflowError: The id belongs to a workflow of another function, class or instance.
         DBOSSerializationError: The arguments cannot be stored.
     """
     inputs = encode_inputs(executor.codec, call)
     while True:
-        run = executor.new_run(call.function, call.workflow_id, call.args, call.kwargs)
-        ticket = executor.journal.start(start_row(run, call, inputs))
+        run = executor.new_run(call)
+        row = start_row(run, call, inputs)
+        ticket = executor.journal.start(row)
         try:
             answer: StartAnswer = yield ticket
         except BaseException:
@@ -75,7 +86,8 @@ def start(executor: Executor, call: Call) -> Generator[Command, Any, Launched]:
         executor.forget(run)
         if isinstance(answer, Deduplicated):
             raise AssertionError("a workflow that is started at once has no deduplication id")
-        refuse_other_function(call, answer)
+        if (conflict := conflict_of(answer, row)) is not None:
+            raise conflict
         _warn_of_other_version(executor, call, answer)
         return join(executor, call.workflow_id, answer)
 
@@ -123,12 +135,6 @@ def join(executor: Executor, workflow_id: str, existing: AlreadyExists) -> Launc
     return Launched(workflow_id, None, None if known is None else known.ended)
 
 
-def refuse_other_function(call: Call, existing: AlreadyExists) -> None:
-    """Raise ``DBOSConflictingWorkflowError`` if the id belongs to a workflow of another function."""
-    if existing.name != call.function.name:
-        raise DBOSConflictingWorkflowError(call.workflow_id, existing.name, call.function.name)
-
-
 def _warn_of_other_version(executor: Executor, call: Call, existing: AlreadyExists) -> None:
     if existing.status == PENDING and existing.application_version != executor.application_version:
         _logger.warning(
@@ -164,6 +170,8 @@ def start_row(run: Run, call: Call, inputs: Encoded, parent: Run | None = None) 
         token=run.log.token,
         lease_id=run.lease_id,
         executor_id=executor.executor_id,
+        class_name=call.target.class_name,
+        config_name=call.target.config_name,
         application_version=executor.application_version,
         application_id=executor.application_id,
         parent_workflow_id=None if parent is None else parent.workflow_id,

@@ -142,7 +142,7 @@ def start_children(
         answers.update(zip((child.function_id for child in ours), starts, strict=True))
     for child in new:
         answer = answers[child.function_id]
-        is_conflict = isinstance(answer, AlreadyExists) and answer.name != child.start.name
+        is_conflict = isinstance(answer, AlreadyExists) and not answer.runs_as(child.start)
         if is_conflict or isinstance(answer, LeaseLost | Deduplicated):
             # Replay must meet the conflict again, or start the child, and not take the record for a started child.
             transaction.write(_DELETE_CHECKPOINT, {"id": run.workflow_id, "fid": child.function_id})

@@ -11,11 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dbos.model.queues import SEPARATOR
 from dbos.model.values import ClaimedWorkflow, RecordedStep
 from dbos.storage.database import Database, Transaction
 
 IS_ORPHAN = """(owner_xid IS NULL OR lease_id IS NULL OR lease_id NOT IN (
     SELECT lease_id FROM {schema}executors WHERE state = 'LIVE'))"""
+
+CAN_RUN = (
+    "name ANY_OF(:names) AND "
+    f"(class_name IS NULL OR (class_name || '{SEPARATOR}' || COALESCE(config_name, '')) ANY_OF(:owners))"
+)
+"""Whether a process that has these functions, and these classes and instances, can run it."""
 
 # Workflows whose deadline has passed are cancelled instead.
 IS_IN_TIME = " AND (workflow_deadline_epoch_ms IS NULL OR workflow_deadline_epoch_ms > {now})"
@@ -24,12 +31,20 @@ IS_IN_TIME = " AND (workflow_deadline_epoch_ms IS NULL OR workflow_deadline_epoc
 _FIND_ORPHANS = (
     """
 SELECT workflow_uuid FROM {schema}workflow_status AS orphan
-WHERE status = 'PENDING' AND queue_name IS NULL AND application_version = :version AND name ANY_OF(:names) AND """
-    + IS_ORPHAN
+WHERE status = 'PENDING' AND queue_name IS NULL AND application_version = :version AND """
+    + f"{CAN_RUN} AND {IS_ORPHAN}"
     + IS_IN_TIME
     + """
 ORDER BY +seq LIMIT :limit"""
 )
+
+_FIND_STRANDED = f"""
+SELECT DISTINCT name, class_name, config_name FROM (
+    SELECT name, class_name, config_name FROM {{schema}}workflow_status
+    WHERE status = 'PENDING' AND queue_name IS NULL AND application_version = :version AND NOT ({CAN_RUN})
+    AND {IS_ORPHAN}
+    LIMIT 100
+) AS stranded"""
 
 LOCK_LEASE = "SELECT 1 FROM {schema}executors WHERE lease_id = :lease_id AND state = 'LIVE'"
 
@@ -90,9 +105,11 @@ SELECT workflow_uuid, function_id, function_name, output, error, serialization, 
 FROM {schema}operation_outputs WHERE workflow_uuid ANY_OF(:ids)"""
 
 
-def has_orphans(database: Database, *, application_version: str, names: Sequence[str]) -> bool:
+def has_orphans(
+    database: Database, *, application_version: str, names: Sequence[str], owners: Sequence[str] = ()
+) -> bool:
     """Whether there is something to claim, told without locks. (Arguments as for ``claim_orphans``.)"""
-    wanted = {"version": application_version, "names": list(names), "limit": 1}
+    wanted = {"version": application_version, "names": list(names), "owners": list(owners), "limit": 1}
     return bool(database.run("find_orphans", lambda transaction: transaction.rows(_FIND_ORPHANS, wanted), "read"))
 
 
@@ -104,6 +121,7 @@ def claim_orphans(
     executor_id: str,
     application_version: str,
     names: Sequence[str],
+    owners: Sequence[str] = (),
     limit: int,
 ) -> list[ClaimedWorkflow]:
     """Claim workflows that nobody runs, oldest first.
@@ -114,11 +132,12 @@ def claim_orphans(
         executor_id: The claiming executor's label.
         application_version: Only workflows of this version.
         names: Only workflows of these functions.
+        owners: Only workflows of functions, and of methods of these classes and instances; see ``owner_key``.
         limit: At most so many.
     """
 
     find = _FIND_ORPHANS + (" FOR UPDATE OF orphan SKIP LOCKED" if database.locks_rows else "")
-    wanted = {"version": application_version, "names": list(names), "limit": limit}
+    wanted = {"version": application_version, "names": list(names), "owners": list(owners), "limit": limit}
     own = {"nonce": nonce, "lease_id": lease_id, "executor_id": executor_id}
     return database.run("claim_orphans", lambda t: _claim(t, find, wanted, _CLAIM, own))
 
@@ -136,6 +155,15 @@ def _claim(
             return []
         transaction.write(claim, {**own, "ids": ids})
     return [ClaimedWorkflow(*row) for row in transaction.rows(_READ_CLAIMED, {"ids": ids, **own})]
+
+
+def find_stranded(
+    database: Database, *, application_version: str, names: Sequence[str], owners: Sequence[str]
+) -> list[tuple[str, str | None, str | None]]:
+    """Functions, each with the class and the instance, of workflows that nobody runs and this process cannot run."""
+    wanted = {"version": application_version, "names": list(names), "owners": list(owners)}
+    rows = database.run("find_stranded", lambda t: t.rows(_FIND_STRANDED, wanted), "read")
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

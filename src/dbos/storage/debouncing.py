@@ -121,9 +121,7 @@ def debounce(database: Database, call: Round, caller: Caller | None = None) -> D
             is_ours = writer == caller.token
             return Debounced(workflow_id) if is_ours else RunAnswer(token, status, frozenset([row["fid"]]))
         answer = _debounce(transaction, call)
-        if not isinstance(answer, Debounced) and not (
-            isinstance(answer, AlreadyExists) and answer.name == call.start.name
-        ):
+        if not isinstance(answer, Debounced) and not (isinstance(answer, AlreadyExists) and answer.runs_as(call.start)):
             # Nothing was done: the run records the refusal.
             return answer
         row["child"] = answer.workflow_id if isinstance(answer, Debounced) else call.start.workflow_id

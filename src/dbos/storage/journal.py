@@ -151,7 +151,7 @@ class RunLog:
                 continue
             self.starts_settled += 1
             its_answer = answer.children.get(child.function_id)
-            if isinstance(its_answer, AlreadyExists) and its_answer.name != child.start.name:
+            if isinstance(its_answer, AlreadyExists) and not its_answer.runs_as(child.start):
                 self.conflict = (child.start, its_answer)
             elif isinstance(its_answer, LeaseLost):
                 # One with its id was there, and was deleted meanwhile: do it again.

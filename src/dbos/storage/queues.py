@@ -18,7 +18,7 @@ from typing import Any
 
 from dbos.model.queues import INTERNAL_QUEUE, SEPARATOR, QueueRules
 from dbos.model.values import ClaimedWorkflow
-from dbos.storage.claims import IS_IN_TIME, IS_ORPHAN, LOCK_LEASE
+from dbos.storage.claims import CAN_RUN, IS_IN_TIME, IS_ORPHAN, LOCK_LEASE
 from dbos.storage.database import Database, Row, Transaction
 from dbos.storage.schema import PARTITION, QUEUE_AND_VERSION
 
@@ -107,7 +107,7 @@ SELECT key FROM found WHERE key IS NOT NULL AND (:concurrency > (
 _FIND_WAITING = f"""
 SELECT DISTINCT wanted.queue FROM ROWS_OF(:wanted, queue text, key text)
 WHERE EXISTS (SELECT 1 FROM {{schema}}workflow_status
-    WHERE {_WAITS} AND {QUEUE_AND_VERSION} = wanted.key AND name ANY_OF(:names))"""
+    WHERE {_WAITS} AND {QUEUE_AND_VERSION} = wanted.key AND {CAN_RUN})"""
 
 _FIND_QUEUES = f"""
 WITH RECURSIVE found (name) AS (
@@ -124,10 +124,10 @@ SELECT name FROM found WHERE name IS NOT NULL"""
 
 # The first ones are enough: those that nobody starts gather at the head.
 _FIND_UNKNOWN = f"""
-SELECT DISTINCT name FROM (
-    SELECT name FROM {{schema}}workflow_status
+SELECT DISTINCT name, class_name, config_name FROM (
+    SELECT name, class_name, config_name FROM {{schema}}workflow_status
     WHERE {_WAITS} AND {QUEUE_AND_VERSION} = :key ORDER BY priority, seq LIMIT 100
-) AS head WHERE NOT name ANY_OF(:names)"""
+) AS head WHERE NOT ({CAN_RUN})"""
 
 _FIND_LEFT_BEHIND = (
     """
@@ -173,12 +173,14 @@ class Claimant:
         executor_id: The claiming executor's label.
         application_version: Only workflows of this version are claimed, and those without one, which get this one.
         names: Only workflows of these functions are claimed.
+        owners: Of methods, only those of these classes and instances; see ``owner_key``.
     """
 
     lease_id: str
     executor_id: str
     application_version: str
     names: Sequence[str]
+    owners: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,7 @@ def _claim(
         "executor_id": claimant.executor_id,
         "version": claimant.application_version,
         "names": list(claimant.names),
+        "owners": list(claimant.owners),
         "queue": rules.name,
         "partition": partition or "",
         "own_key": _key(rules.name, claimant.application_version),
@@ -325,7 +328,7 @@ def _pick(condition: str, *, for_any: bool) -> str:
         for_version = _FOR_ANY if for_any else _FOR_VERSION
     return f"""
     SELECT workflow_uuid, priority, seq, started_at_epoch_ms FROM {{schema}}workflow_status AS waiting
-    WHERE {_WAITS} AND {for_version}{condition} AND name ANY_OF(:names){IS_IN_TIME}
+    WHERE {_WAITS} AND {for_version}{condition} AND {CAN_RUN}{IS_IN_TIME}
     ORDER BY priority, seq LIMIT :limit"""
 
 
@@ -367,11 +370,15 @@ def find_partitions(database: Database, rules: QueueRules) -> list[str | None]:
 
 
 def find_waiting(
-    database: Database, queues: Sequence[str], application_version: str, names: Sequence[str]
+    database: Database,
+    queues: Sequence[str],
+    application_version: str,
+    names: Sequence[str],
+    owners: Sequence[str] = (),
 ) -> list[str]:
-    """Those of the queues that hold work for executors of this version that run these functions."""
+    """Those of the queues that hold work for executors of this version that run these functions and methods."""
     keys = [{"queue": queue, "key": _key(queue, version)} for queue in queues for version in (application_version, "")]
-    wanted = {"wanted": json.dumps(keys), "names": list(names)}
+    wanted = {"wanted": json.dumps(keys), "names": list(names), "owners": list(owners)}
     return [row[0] for row in database.run("find_waiting", lambda t: t.rows(_FIND_WAITING, wanted), "read")]
 
 
@@ -380,16 +387,19 @@ def find_queues(database: Database) -> list[str]:
     return [row[0] for row in database.run("find_queues", lambda t: t.rows(_FIND_QUEUES), "read")]
 
 
-def find_unknown_functions(database: Database, queues: Sequence[str], claimant: Claimant) -> list[tuple[str, str]]:
-    """Queues at whose head work waits that is for this version but not for these functions, each with a function."""
-    names = list(claimant.names)
+def find_unknown_functions(
+    database: Database, queues: Sequence[str], claimant: Claimant
+) -> list[tuple[str, str, str | None, str | None]]:
+    """Queues at whose head work waits that is for this version but not for these functions and methods: each with a
+    function, and its class and instance."""
+    known = {"names": list(claimant.names), "owners": list(claimant.owners)}
 
-    def read(transaction: Transaction) -> list[tuple[str, str]]:
+    def read(transaction: Transaction) -> list[tuple[str, str, str | None, str | None]]:
         return [
-            (queue, row[0])
+            (queue, row[0], row[1], row[2])
             for queue in queues
             for version in (claimant.application_version, "")
-            for row in transaction.rows(_FIND_UNKNOWN, {"key": _key(queue, version), "names": names})
+            for row in transaction.rows(_FIND_UNKNOWN, {"key": _key(queue, version), **known})
         ]
 
     return database.run("find_unknown_functions", read, "read")
