@@ -11,7 +11,7 @@ import pytest
 
 from tests.guide.inventory import EXECUTED, REPAIRS, TEXTS, WAITS_FOR, WARNED_OF
 from tests.guide.test_signatures import COMPARED
-from tests.support.guide import Place, blocks_of, guide_blocks
+from tests.support.guide import Place, blocks_of, guide_blocks, guide_path
 
 
 def accounts() -> Counter[Place]:
@@ -27,6 +27,22 @@ def test_every_block_is_accounted_for_exactly_once() -> None:
     assert sorted(blocks.keys() - taken.keys()) == [], "nobody's: give each to a test"
     assert sorted(taken.keys() - blocks.keys()) == [], "not in the guide (any more)"
     assert [place for place, count in taken.items() if count > 1] == []
+
+
+def test_block_that_is_added_or_removed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check above, on the guide with one block more, and with one less."""
+    block = guide_blocks()["Durable Sleep", 1]
+    text = guide_path().read_text(encoding="utf-8")
+    changed = tmp_path / "guide.md"
+    monkeypatch.setenv("DBOS_GUIDE", str(changed))
+    changed.write_text(text + "\n# A new chapter\n```python\npass\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match="A new chapter"):
+        test_every_block_is_accounted_for_exactly_once()
+    changed = tmp_path / "shorter.md"
+    monkeypatch.setenv("DBOS_GUIDE", str(changed))
+    changed.write_text(text.replace(f"```python\n{block.code}```\n", ""), encoding="utf-8")
+    with pytest.raises(AssertionError, match="Durable Sleep"):
+        test_every_block_is_accounted_for_exactly_once()
 
 
 def test_what_is_executed_is_python_and_the_rest_is_not() -> None:

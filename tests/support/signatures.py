@@ -54,17 +54,23 @@ def differences(shown: Callable[..., Any], ours: Callable[..., Any]) -> list[str
     for name, parameter in wanted.items():
         if name not in given:
             wrong.append(f"{name} is missing")
+        elif _is_variadic(given[name]) != _is_variadic(parameter):
+            wrong.append(f"{name} is {given[name].kind.description}, and not {parameter.kind.description}")
         elif given[name].default != parameter.default:
             wrong.append(f"{name} has the default {given[name].default!r}, and not {parameter.default!r}")
         elif not members(wanted_types[name]) <= members(given_types[name]):
             wrong.append(f"{name} takes {given_types[name]}, and not {wanted_types[name]}")
     for name in given.keys() - wanted.keys():
-        if given[name].default is inspect.Parameter.empty:
+        if given[name].default is inspect.Parameter.empty and not _is_variadic(given[name]):
             wrong.append(f"{name} is not shown, and not optional")
     result = wanted_types.get("return")
     if "return" in wanted_types and members(result) != members(given_types.get("return")):
         wrong.append(f"it returns {given_types.get('return')}, and not {result}")
     return wrong
+
+
+def _is_variadic(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
 
 
 def members(type_: Any) -> frozenset[Any]:
