@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from dbos import DBOS, error
-from tests.guide.inventory import guide_program, runs
+from tests.guide.inventory import runs
 from tests.support.apps import App
 from tests.support.guide import Program, guide_blocks
 from tests.support.postgres import PostgresAdmin
@@ -58,9 +58,8 @@ def test_urls_have_the_shape_that_the_guide_shows(database_url: str) -> None:
         App(shapes[4].replace("[path to database file]", path)).launch()
         DBOS.destroy()
         assert os.path.exists(path)
-        default = guide_program().names["DBOS"]
-        default(config={"name": "of-the-default"})
-        assert shapes[5].replace("[application_name]", "of-the-default") == _configured_url()
+        DBOS(config={"name": "of-the-default"})
+        assert _configured_url() == shapes[5].replace("[application_name]", "of-the-default")
         DBOS.destroy()
         return
     parts = {"username": "ann", "password": quote("p@ss:w/rd", safe=""), "hostname": "127.0.0.1", "port": "1"}
