@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from dbos import DBOS, SetWorkflowID
-from tests.guide.inventory import runs, waits_for
+from tests.guide.inventory import runs
 from tests.support.apps import App, Roadblock, interrupt_at, steps_of
 from tests.support.guide import Program
 
 
-@waits_for("classes")
 @runs(("Python Classes", 1))
 def test_workflow_of_an_instance_is_recovered_on_that_instance(
     app: App, program: Program, capsys: pytest.CaptureFixture[str]
@@ -45,7 +44,6 @@ def test_workflow_of_an_instance_is_recovered_on_that_instance(
     assert fetched == ["https://example.com", *["https://example.com/slow"] * 2]
 
 
-@waits_for("classes")
 def test_workflows_of_methods_need_a_class_that_recovery_can_find(app: App) -> None:
     """The decorator with and without parentheses is accepted; an instance needs a name."""
     from dbos import DBOSConfiguredInstance
