@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dbos.error import DBOSInitializationError
 from dbos.model.limits import MAX_QUEUE_BYTES
+from dbos.runtime.leases import TTL_S
 from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.serializer import Serializer
 
@@ -40,6 +41,10 @@ class DBOSConfig(TypedDict, total=False):
             watch the file.
         notification_listener_polling_interval_sec: How long to wait at most before looking without having been
             notified, in seconds. Default: 1.
+        lease_timeout_sec: For how long an executor may be silent until others take its workflows over, in seconds; the
+            same for all executors of a database. One that ends on the same host is noticed at once. Default: 10.
+        termination_timeout_sec: For how long running workflows may complete after SIGTERM, before others take them
+            over, in seconds. Default: 5.
         log_level: Of the logger ``dbos``. Default: ``INFO``.
     """
 
@@ -58,6 +63,8 @@ class DBOSConfig(TypedDict, total=False):
     notification_listener_polling_interval_sec: float | None
     scheduler_polling_interval_sec: float | None
     max_executor_threads: int | None
+    lease_timeout_sec: float | None
+    termination_timeout_sec: float | None
 
     conductor_key: str | None
     conductor_url: str | None
@@ -92,6 +99,8 @@ class Settings:
     log_level: str
     uses_notifications: bool
     longest_poll_s: float
+    lease_ttl_s: float
+    termination_timeout_s: float
     given: Mapping[str, Any]
 
 
@@ -114,11 +123,14 @@ _INTEGERS = {
     "max_executor_threads": (1, 1_000_000),
     "admin_port": (0, 65_535),
 }
-_SECONDS = ("notification_listener_polling_interval_sec", "scheduler_polling_interval_sec")
+_SECONDS = ("notification_listener_polling_interval_sec", "scheduler_polling_interval_sec", "lease_timeout_sec")
 _LISTS = ("otlp_traces_endpoints", "otlp_logs_endpoints")
 _KEYS = frozenset(DBOSConfig.__annotations__)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
+
+TERMINATION_TIMEOUT_S = 5.0
+"""Less than what supervisors of processes wait before they kill."""
 
 MAX_NAME_BYTES = 200
 """The longest name of an application: a file's name may have 255 bytes, and the database adds endings."""
@@ -158,6 +170,8 @@ def check_config(config: Any) -> Settings:
         log_level=given.get("log_level", "INFO").upper(),
         uses_notifications=given.get("use_listen_notify", True),
         longest_poll_s=float(given.get("notification_listener_polling_interval_sec", LONGEST_INTERVAL_S)),
+        lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
+        termination_timeout_s=float(given.get("termination_timeout_sec", TERMINATION_TIMEOUT_S)),
         given=given,
     )
 
@@ -191,6 +205,9 @@ def _check_value(key: str, value: object) -> None:
     elif key in _SECONDS:
         is_positive = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
         _expect(key, value, is_positive, "a positive number of seconds")
+    elif key == "termination_timeout_sec":
+        is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        _expect(key, value, is_time, "a number of seconds, 0 or more")
     elif key in _LISTS:
         _expect(key, value, _is_list(value), "a list of str")
     elif key == "otlp_attributes":

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from dbos.api.config import Settings
 from dbos.api.instance import set_executor
+from dbos.api.termination import TerminationHandler
 from dbos.error import DBOSException, DBOSInitializationError
 from dbos.model.clock import SystemClock
-from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S
+from dbos.runtime.leases import renew_interval_s
 from dbos.runtime.registry import REGISTRY
 from dbos.serialization.codec import Codec
 
@@ -41,11 +42,12 @@ class Application:
         self.clock: Clock = SystemClock()
         self.gate: Gate | None = None
         self.hold_back_s = 0.002
-        self.renew_interval_s = RENEW_INTERVAL_S
-        self.lease_ttl_s = TTL_S
+        self.lease_ttl_s = settings.lease_ttl_s
+        self.renew_interval_s = renew_interval_s(settings.lease_ttl_s)
         self.drops_hints = False
         self._lock = threading.Lock()
         self._executor: Executor | None = None
+        self._termination = TerminationHandler(self._terminate)
 
     @property
     def executor(self) -> Executor | None:
@@ -99,6 +101,7 @@ class Application:
             set_executor(executor)
             _note_launched(self)
             atexit.register(self._at_exit)
+            self._termination.install()
             try:
                 # Only now, as recovered workflows use the public functions.
                 executor.begin()
@@ -116,9 +119,20 @@ class Application:
         executor, self._executor = self._executor, None
         if executor is not None:
             atexit.unregister(self._at_exit)
+            self._termination.remove()
             executor.shut_down(completion_timeout_s)
             set_executor(None)
             executor.database.close()
+
+    def _terminate(self) -> None:
+        """As SIGTERM asks."""
+        timeout_s = self.settings.termination_timeout_s
+        if self._executor is not None:
+            self._executor.stop_claiming()
+            _logger.info(
+                "SIGTERM: nothing more is started; what runs has %g s to complete, then others go on", timeout_s
+            )
+        self.shut_down(timeout_s)
 
     def abandon(self) -> None:
         """Forget the executor without stopping it: it is another process's."""

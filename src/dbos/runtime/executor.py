@@ -140,11 +140,15 @@ class Executor(Gateway):
         self.connect()
         self.waits.start(self.duties.attend)
 
-    def shut_down(self, completion_timeout_s: float = 0.0) -> None:
-        """Wait for running workflows for a while; then flush, stop, and hand back what did not end."""
+    def stop_claiming(self) -> None:
+        """Take up no more workflows; what runs here goes on."""
         QUEUES.on_declared = lambda: None
         self.dispatcher.stop()
         self.recovery.stop()
+
+    def shut_down(self, completion_timeout_s: float = 0.0) -> None:
+        """Wait for running workflows for a while; then flush, stop, and hand back what did not end."""
+        self.stop_claiming()
         with self._idle:
             self._idle.wait_for(lambda: not self._runs, completion_timeout_s)
         self.is_closing = True

@@ -21,10 +21,22 @@ from dbos.storage.leases import bury_lease, read_live_leases, renew_lease
 
 _logger = logging.getLogger("dbos")
 
-RENEW_INTERVAL_S = 3.0
 TTL_S = 10.0
 STOP_S = 5.0
 """How long shutdown waits for a round that is under way; the database may be away."""
+
+_ROUNDS_IN_TTL = 4
+
+
+def renew_interval_s(ttl_s: float) -> float:
+    """How often to renew a lease that counts as dead when it stood still for so long.
+
+    Whoever looks as often sees a death a round later at most: it takes five rounds until somebody has buried the lease.
+    """
+    return ttl_s / _ROUNDS_IN_TTL
+
+
+RENEW_INTERVAL_S = renew_interval_s(TTL_S)
 
 
 class LeaseHolder(Protocol):

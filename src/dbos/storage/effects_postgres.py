@@ -60,8 +60,8 @@ _GONE = """gone AS MATERIALIZED (
     HAVING count(*) > 1
     OR mid NOT IN (SELECT message_uuid FROM {schema}notifications WHERE message_uuid ANY_OF(:taken))
 )"""
-"""The runs that take a message that is not there, or one twice. Nothing that they recorded since can be right. (Counted,
-as PostgreSQL would turn the question whether there is a row into a join with the whole table.)"""
+"""The runs that take a message that is not there, or one twice. Nothing that they recorded since can be right. They are
+counted, as PostgreSQL would turn the question whether there is a row into a join with the whole table."""
 
 IS_RIGHT = "(guard.workflow_uuid, guard.owner_xid) NOT IN (SELECT id, token FROM gone)"
 
