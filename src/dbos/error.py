@@ -146,9 +146,7 @@ class DBOSUnexpectedStepError(DBOSException):
     def __init__(self, workflow_id: str, step_id: int, expected_name: str, recorded_name: str) -> None:
         super().__init__(
             f"Workflow {workflow_id!r} called {expected_name!r} as its step {step_id}, but when it ran before it "
-            f"recorded {recorded_name!r} there. A workflow must call the same steps in the same order each time: "
-            "move non-deterministic code into a step, or, if its code was changed, guard the change by a patch or a "
-            "new application version."
+            f"recorded {recorded_name!r} there. {_why_unexpected(recorded_name)}"
         )
         self.workflow_id = workflow_id
         self.step_id = step_id
@@ -262,6 +260,20 @@ class DBOSWorkflowCancelledError(BaseException):
 
     def __str__(self) -> str:
         return _numbered(self.dbos_error_code, self.message)
+
+
+def _why_unexpected(recorded_name: str) -> str:
+    patch_name = recorded_name.removeprefix("DBOS.patch-")
+    if patch_name != recorded_name:
+        return (
+            f"The patch {patch_name!r} was removed or moved too early: keep DBOS.patch({patch_name!r}), or "
+            f"DBOS.deprecate_patch({patch_name!r}), in its place until all workflows that recorded it have ended."
+        )
+    return (
+        "A workflow must call the same steps in the same order each time: move non-deterministic code into a step, or, "
+        "if its code was changed, guard the change by a patch or a new application version. (A patch may be deprecated "
+        "only when all workflows that began before it have ended.)"
+    )
 
 
 def _numbered(code: int | None, message: str) -> str:

@@ -11,7 +11,7 @@ from tests.crashpoints.sampling import MOMENTS, RUNS_ALL, program
 from tests.verify.crash import Runner, Scenario
 from tests.verify.gate import Moment
 
-ALL = ("sync_steps", "async_steps", "gathered_steps", "parent", "async_parent", "started")
+ALL = ("sync_steps", "async_steps", "gathered_steps", "parent", "async_parent", "started", "patched")
 
 
 def programs(*by_default: str, of: tuple[str, ...] = ALL) -> pytest.MarkDecorator:
@@ -29,7 +29,7 @@ def test_workflow_survives_a_kill_at_every_commit(run_scenario: Runner, k_url: s
     run_scenario(Scenario(program(name), k_url, "kill", moment))
 
 
-@programs("sync_steps", "gathered_steps", "parent", "started")
+@programs("sync_steps", "gathered_steps", "parent", "started", "patched")
 @moments("begin", "after_commit")
 def test_same_process_finishes_when_any_commit_fails_once(
     run_scenario: Runner, k_url: str, name: str, moment: Moment

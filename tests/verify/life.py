@@ -18,7 +18,8 @@ Where that is not all, it also has:
 - `RESUMES`: a workflow that was cancelled may go on;
 - `SERIAL`: workflows of which one runs at a time;
 - `GUARDS`: what must have stopped a run somewhere, see `tests.verify.guards`;
-- `pause(operation, moment)`: called at each transaction, before the gate.
+- `pause(operation, moment)`: called at each transaction, before the gate;
+- `CONFIG`: more of the configuration.
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ def live(life: Life) -> None:
             "system_database_url": life.url,
             "dbos_system_schema": life.schema,
             "application_version": "1",
+            **getattr(program, "CONFIG", {}),
         }
     )
     application = DBOS._application

@@ -34,6 +34,9 @@ class DBOSConfig(TypedDict, total=False):
         dbos_system_schema: The PostgreSQL schema of the library's tables. Default: ``dbos``.
         application_version: Workflows are recovered by executors of the version that started them. Default: a hash
             of the workflows' source.
+        enable_patching: Whether workflows may call ``DBOS.patch``. All code is then of one version, unless
+            ``application_version`` says otherwise: it runs all workflows, also those that older code began.
+            Default: False.
         executor_id: A label for this process. Default: ``local``.
         serializer: How values are stored. Default: pickle.
         use_listen_notify: Whether processes notify each other through PostgreSQL of messages, events and the ends of
@@ -101,6 +104,7 @@ class Settings:
     longest_poll_s: float
     lease_ttl_s: float
     termination_timeout_s: float
+    is_patching_enabled: bool
     given: Mapping[str, Any]
 
 
@@ -172,6 +176,7 @@ def check_config(config: Any) -> Settings:
         longest_poll_s=float(given.get("notification_listener_polling_interval_sec", LONGEST_INTERVAL_S)),
         lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
         termination_timeout_s=float(given.get("termination_timeout_sec", TERMINATION_TIMEOUT_S)),
+        is_patching_enabled=given.get("enable_patching", False),
         given=given,
     )
 

@@ -15,6 +15,7 @@ from dbos.api.management_methods import ManagementMethods
 from dbos.api.messaging_methods import MessagingMethods
 from dbos.api.queues import Queue, listen
 from dbos.api.seams import load_edge
+from dbos.api.upgrading_methods import UpgradingMethods
 from dbos.api.workflow_methods import WorkflowMethods
 from dbos.error import DBOSException
 from dbos.runtime.context import CONTEXT, StepStatus
@@ -42,7 +43,7 @@ class _classproperty(Generic[T]):
         return self._function(owner)
 
 
-class DBOS(ClassMethods, WorkflowMethods, MessagingMethods, ManagementMethods):
+class DBOS(ClassMethods, WorkflowMethods, MessagingMethods, ManagementMethods, UpgradingMethods):
     """Durable workflows.
 
     ``DBOS(config=...)`` configures the application, ``DBOS.launch()`` starts it. The decorators work before either.

@@ -60,7 +60,7 @@ class Application:
             return self._executor.application_version
         if self.settings.application_version is not None:
             return self.settings.application_version
-        return PATCHING_VERSION if self.settings.given.get("enable_patching") else REGISTRY.source_hash()
+        return PATCHING_VERSION if self.settings.is_patching_enabled else REGISTRY.source_hash()
 
     def launch(self) -> None:
         """Open the database and start the executor. Launched already, it only says so.
@@ -90,6 +90,7 @@ class Application:
                         renew_interval_s=self.renew_interval_s,
                         lease_ttl_s=self.lease_ttl_s,
                         longest_poll_s=settings.longest_poll_s,
+                        is_patching_enabled=settings.is_patching_enabled,
                     ),
                     self._open_hints(database),
                 )

@@ -70,6 +70,7 @@ class ExecutorSettings:
         renew_interval_s: How often the lease is renewed.
         lease_ttl_s: For how long another executor's lease must stand still until it counts as dead.
         longest_poll_s: How long to wait at most before looking without a hint from another process.
+        is_patching_enabled: Whether workflows may ask for patches.
     """
 
     executor_id: str
@@ -79,6 +80,7 @@ class ExecutorSettings:
     renew_interval_s: float = RENEW_INTERVAL_S
     lease_ttl_s: float = TTL_S
     longest_poll_s: float = LONGEST_INTERVAL_S
+    is_patching_enabled: bool = False
 
 
 class Executor(Gateway):
@@ -99,6 +101,7 @@ class Executor(Gateway):
         self.application_version = settings.application_version
         self.application_id = settings.application_id
         self.hold_back_s = settings.hold_back_s
+        self.is_patching_enabled = settings.is_patching_enabled
         self.journal = Journal(batch_store(database), clock, settings.hold_back_s, self._committed)
         self.time = DatabaseTime(database, clock)
         self.loop = BackgroundLoop()

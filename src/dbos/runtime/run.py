@@ -94,6 +94,7 @@ class Run:
 
     __slots__ = (
         "_interruption",
+        "_last_recorded_id",
         "_next_function_id",
         "args",
         "deadline_ms",
@@ -151,6 +152,7 @@ class Run:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[Any] | None = None
         self._interruption: Promise[None] | None = None
+        self._last_recorded_id: int | None = None
         self._next_function_id = 0
 
     def task_ended(self, task: asyncio.Task[Any]) -> None:
@@ -198,6 +200,13 @@ class Run:
     def upcoming_function_id(self) -> int:
         """The number of the step that starts next."""
         return self._next_function_id + 1
+
+    @property
+    def last_recorded_id(self) -> int:
+        """The highest function id under which an earlier run recorded something; 0 if there is none."""
+        if self._last_recorded_id is None:
+            self._last_recorded_id = max(self.recorded, default=0)
+        return self._last_recorded_id
 
     def find_recorded(self, function_id: int, name: str) -> RecordedStep | None:
         """The checkpoint of this step, if an earlier run recorded it.
