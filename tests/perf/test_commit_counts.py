@@ -31,7 +31,9 @@ from tests.support.looks import HOUSEKEEPING
 
 WAIT_S = 30.0
 
-LOOKS_FOR_WORK = {"find_waiting", "find_left_behind", "find_queues", "find_unknown_functions"}
+LOOKS_FOR_WORK = {
+    *("find_waiting", "find_left_behind", "find_queues", "find_unknown_functions", "find_other_versions"),
+}
 
 BY_ITSELF = (
     (HOUSEKEEPING - {"release"})
@@ -53,7 +55,14 @@ class Counter:
     def launch(self) -> None:
         """Launch, and wait until the look for interrupted workflows is over, and hints arrive."""
         self.gate = CountingGate()
-        DBOS(config={"name": "app", "system_database_url": self.url, "application_version": "test"})
+        DBOS(
+            config={
+                "name": "app",
+                "system_database_url": self.url,
+                "application_version": "test",
+                "enable_patching": True,
+            }
+        )
         application = DBOS._application
         assert application is not None
         application.clock = ManualClock()
@@ -105,6 +114,19 @@ def sequence(steps: int) -> int:
 @DBOS.workflow()
 async def sequence_async(steps: int) -> int:
     return sum([await step_async(number) for number in range(steps)])
+
+
+@DBOS.workflow()
+def patched(steps: int) -> list[int]:
+    return [step(number) for number in range(steps) if DBOS.patch("before each")] if DBOS.patch("first") else []
+
+
+@DBOS.workflow()
+async def patched_async(steps: int) -> None:
+    for number in range(steps):
+        if await DBOS.patch_async("before each") and await DBOS.deprecate_patch_async("and none"):
+            await step_async(number)
+    await DBOS.patch_async("last")
 
 
 @DBOS.step()
@@ -159,6 +181,13 @@ def test_sequential_steps_cost_one_commit_each_and_one_more(counter: Counter, st
     expected = {"journal": max(steps, 1) + 1}
     assert counter.transactions(lambda: sequence(steps)) == expected
     assert counter.transactions(lambda: asyncio.run(sequence_async(steps))) == expected
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_only_a_patch_before_the_first_step_costs_a_commit(counter: Counter, steps: int) -> None:
+    """It is durable before the step begins. The markers of all others travel with the checkpoint before them."""
+    assert counter.transactions(lambda: patched(steps)) == {"journal": steps + 2}
+    assert counter.transactions(lambda: asyncio.run(patched_async(steps))) == {"journal": steps + 2}
 
 
 def test_a_failing_workflow_costs_no_more(counter: Counter) -> None:

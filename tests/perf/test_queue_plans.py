@@ -30,6 +30,7 @@ from dbos.storage.queues import (
     put_back,
     release_delayed,
 )
+from dbos.storage.versions import COUNTED, Waiting, find_other_versions
 from tests.perf.test_query_plans import Recorded, recorded
 from tests.support.storage import VERSION, change, checkpoint, commit, lease, start
 
@@ -250,6 +251,12 @@ def test_looks_for_work_do_not_read_the_backlog(full: Database, monkeypatch: pyt
     assert check(full, monkeypatch, lambda: len(find_partitions(full, partitioned))) == 50
     limited = QueueRules("partitioned", is_partitioned=True, concurrency=1)
     assert check(full, monkeypatch, lambda: len(find_partitions(full, limited))) >= 48
+
+
+def test_looking_for_other_versions_does_not_read_the_backlog(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for them is counted to a bound; nobody has to be told exactly."""
+    (found,) = check(full, monkeypatch, lambda: find_other_versions(full, VERSION))
+    assert found == Waiting("another version", enqueued=COUNTED, is_at_least=True)
 
 
 def test_putting_back_reads_only_what_was_left(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ HOUSEKEEPING = frozenset(
         "put_back",
         "find_queues",
         "find_unknown_functions",
+        "find_other_versions",
         "claim_orphans",
         "count_claims",
         "read_claims",

@@ -33,6 +33,7 @@ from dbos.runtime.run import Run, RunFenced, WorkflowDeleted, workflow_cancelled
 from dbos.runtime.running import abandon, execute, run_in_background
 from dbos.runtime.starting import Call
 from dbos.runtime.threads import BackgroundLoop
+from dbos.runtime.versions import OtherVersions
 from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.codec import Codec
 from dbos.storage.batches import batch_store, forget_expired_keys
@@ -108,6 +109,7 @@ class Executor(Gateway):
         self.recovery = Recovery(self)
         self.duties = Duties(self)
         self.dispatcher = Dispatcher(self)
+        self._other_versions = OtherVersions(self)
         self._interests = Interests(clock)
         self.lease = self._new_lease()
         self.is_closing = False
@@ -137,6 +139,7 @@ class Executor(Gateway):
         """Take up what crashed executors of this version left behind, and keep the lease."""
         self._keeper.bury_the_gone()
         self.recovery.kick()
+        self._other_versions.report_soon()
         self._keeper.start()
         self.dispatcher.listen()
         QUEUES.on_declared = self.dispatcher.declared
@@ -152,6 +155,7 @@ class Executor(Gateway):
     def shut_down(self, completion_timeout_s: float = 0.0) -> None:
         """Wait for running workflows for a while; then flush, stop, and hand back what did not end."""
         self.stop_claiming()
+        self._other_versions.stop()
         with self._idle:
             self._idle.wait_for(lambda: not self._runs, completion_timeout_s)
         self.is_closing = True
@@ -340,6 +344,7 @@ class Executor(Gateway):
         if rounds % _ROUNDS_PER_REPORT == 0:
             self.dispatcher.report_unserved()
             self.recovery.report_stranded()
+            self._other_versions.report_soon()
         self.recovery.kick()
 
     def compare_runs(self) -> None:

@@ -20,10 +20,7 @@ from dbos.model.queues import INTERNAL_QUEUE, SEPARATOR, QueueRules
 from dbos.model.values import ClaimedWorkflow
 from dbos.storage.claims import CAN_RUN, IS_IN_TIME, IS_ORPHAN, LOCK_LEASE
 from dbos.storage.database import Database, Row, Transaction
-from dbos.storage.schema import PARTITION, QUEUE_AND_VERSION
-
-_WAITS = "status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL"
-"""The condition of partial indexes, to the letter: SQLite compares no meanings."""
+from dbos.storage.schema import PARTITION, QUEUE_AND_VERSION, WAITS
 
 # Two ranges of an index, each in the order of the queue: what is for a version, and what is for any.
 _FOR_VERSION = f"{QUEUE_AND_VERSION} = :own_key"
@@ -48,7 +45,7 @@ _CLAIMED_COLUMNS = """row.workflow_uuid, owner_xid, name, class_name, config_nam
 _CLAIM_BY_ID = f"""
 UPDATE {{schema}}workflow_status AS row
 {_SET_CLAIM}
-WHERE workflow_uuid ANY_OF(:ids) AND {_WAITS}"""
+WHERE workflow_uuid ANY_OF(:ids) AND {WAITS}"""
 
 _READ_CLAIMED = f"""
 SELECT {_CLAIMED_COLUMNS} FROM {{schema}}workflow_status AS row
@@ -93,11 +90,11 @@ _FIND_PARTITIONS = f"""
 WITH RECURSIVE found (key) AS (
     SELECT * FROM (
         SELECT {PARTITION} FROM {{schema}}workflow_status
-        WHERE {_WAITS} AND queue_name = :queue ORDER BY {PARTITION} LIMIT 1) AS first
+        WHERE {WAITS} AND queue_name = :queue ORDER BY {PARTITION} LIMIT 1) AS first
     UNION ALL
     SELECT (
         SELECT {PARTITION} FROM {{schema}}workflow_status
-        WHERE {_WAITS} AND queue_name = :queue AND {PARTITION} > found.key ORDER BY {PARTITION} LIMIT 1)
+        WHERE {WAITS} AND queue_name = :queue AND {PARTITION} > found.key ORDER BY {PARTITION} LIMIT 1)
     FROM found WHERE found.key IS NOT NULL
 )
 SELECT key FROM found WHERE key IS NOT NULL AND (:concurrency > (
@@ -107,16 +104,16 @@ SELECT key FROM found WHERE key IS NOT NULL AND (:concurrency > (
 _FIND_WAITING = f"""
 SELECT DISTINCT wanted.queue FROM ROWS_OF(:wanted, queue text, key text)
 WHERE EXISTS (SELECT 1 FROM {{schema}}workflow_status
-    WHERE {_WAITS} AND {QUEUE_AND_VERSION} = wanted.key AND {CAN_RUN})"""
+    WHERE {WAITS} AND {QUEUE_AND_VERSION} = wanted.key AND {CAN_RUN})"""
 
 _FIND_QUEUES = f"""
 WITH RECURSIVE found (name) AS (
     SELECT * FROM (
-        SELECT queue_name FROM {{schema}}workflow_status WHERE {_WAITS} AND queue_name IS NOT NULL
+        SELECT queue_name FROM {{schema}}workflow_status WHERE {WAITS} AND queue_name IS NOT NULL
         ORDER BY queue_name LIMIT 1) AS first
     UNION ALL
     SELECT (
-        SELECT queue_name FROM {{schema}}workflow_status WHERE {_WAITS} AND queue_name > found.name
+        SELECT queue_name FROM {{schema}}workflow_status WHERE {WAITS} AND queue_name > found.name
         ORDER BY queue_name LIMIT 1)
     FROM found WHERE found.name IS NOT NULL
 )
@@ -126,7 +123,7 @@ SELECT name FROM found WHERE name IS NOT NULL"""
 _FIND_UNKNOWN = f"""
 SELECT DISTINCT name, class_name, config_name FROM (
     SELECT name, class_name, config_name FROM {{schema}}workflow_status
-    WHERE {_WAITS} AND {QUEUE_AND_VERSION} = :key ORDER BY priority, seq LIMIT 100
+    WHERE {WAITS} AND {QUEUE_AND_VERSION} = :key ORDER BY priority, seq LIMIT 100
 ) AS head WHERE NOT ({CAN_RUN})"""
 
 _FIND_LEFT_BEHIND = (
@@ -328,7 +325,7 @@ def _pick(condition: str, *, for_any: bool) -> str:
         for_version = _FOR_ANY if for_any else _FOR_VERSION
     return f"""
     SELECT workflow_uuid, priority, seq, started_at_epoch_ms FROM {{schema}}workflow_status AS waiting
-    WHERE {_WAITS} AND {for_version}{condition} AND {CAN_RUN}{IS_IN_TIME}
+    WHERE {WAITS} AND {for_version}{condition} AND {CAN_RUN}{IS_IN_TIME}
     ORDER BY priority, seq LIMIT :limit"""
 
 

@@ -175,6 +175,9 @@ CREATE TABLE IF NOT EXISTS {schema}queue_starts (
 # value: so it knows how much waits, and goes through it in order instead of sorting it.
 QUEUE_AND_VERSION = f"queue_name || '{SEPARATOR}' || COALESCE(application_version, '')"
 
+WAITS = "status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL"
+"""What waits on a queue: the condition of partial indexes, to the letter, as SQLite compares no meanings."""
+
 PARTITION = "COALESCE(queue_partition_key, '')"
 """What is enqueued without a key is a partition of its own."""
 
@@ -247,10 +250,10 @@ MIGRATIONS = (
             *(f"ALTER TABLE {{schema}}workflow_status ADD COLUMN {column}" for column in _DELAY_COLUMNS),
             "DROP INDEX IF EXISTS {schema}workflow_status_enqueued",
             "CREATE INDEX IF NOT EXISTS workflow_status_waiting ON {schema}workflow_status "
-            f"(({QUEUE_AND_VERSION}), priority, seq) WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL",
+            f"(({QUEUE_AND_VERSION}), priority, seq) WHERE {WAITS}",
             "CREATE INDEX IF NOT EXISTS workflow_status_partitions ON {schema}workflow_status "
             f"(queue_name, {PARTITION}, COALESCE(application_version, ''), priority, seq) "
-            "WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL",
+            f"WHERE {WAITS}",
             "CREATE INDEX IF NOT EXISTS workflow_status_running ON {schema}workflow_status "
             f"(queue_name, {PARTITION}) WHERE status = 'PENDING' AND queue_name IS NOT NULL",
             "CREATE INDEX IF NOT EXISTS workflow_status_delayed ON {schema}workflow_status (delay_until_epoch_ms) "
