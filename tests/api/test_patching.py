@@ -183,7 +183,7 @@ async def test_gathered_steps_with_holes_tell_that_the_patch_was_passed(patching
     async def fast() -> str:
         return "fast"
 
-    @DBOS.workflow(name="gathering")
+    @DBOS.workflow()
     async def gathering() -> list[str]:
         if is_patched and await DBOS.patch_async("one by one"):
             return [await slow(), await fast()]

@@ -47,7 +47,7 @@ def leave_behind(app: QueueApp, version: str, pending: int, enqueued: int) -> No
     def wait() -> None:
         roadblock.stop()
 
-    @DBOS.workflow(name="waiting")
+    @DBOS.workflow(name="versions.waiting")
     def waiting() -> None:
         wait()
 
@@ -87,7 +87,7 @@ def test_nothing_is_told_where_nothing_of_another_version_waits(app: QueueApp, l
     """Nor of what has ended, waits for any version, or is of this one."""
     leave_behind(app, "v1", pending=1, enqueued=1)
     with DBOSClient(system_database_url=app.url) as client:
-        client.enqueue({"queue_name": "nobody's", "workflow_name": "waiting"})
+        client.enqueue({"queue_name": "nobody's", "workflow_name": "versions.waiting"})
         for status in client.list_workflows(app_version="v1"):
             client.cancel_workflow(status.workflow_id)
     leave_behind(app, "v2", pending=1, enqueued=1)
@@ -158,7 +158,7 @@ def test_enqueued_work_runs_on_the_version_that_enqueued_it_or_that_it_names(app
     def wait() -> None:
         roadblock.stop()
 
-    @DBOS.workflow(name="version_of")
+    @DBOS.workflow(name="versions.version_of")
     def version_of(waits: bool = False) -> str:
         if waits:
             wait()
@@ -170,7 +170,7 @@ def test_enqueued_work_runs_on_the_version_that_enqueued_it_or_that_it_names(app
     with SetWorkflowID("named"), SetEnqueueOptions(app_version="v2"):
         queue.enqueue(version_of)
     with DBOSClient(system_database_url=app.url) as client:
-        client.enqueue({"queue_name": "versions", "workflow_name": "version_of", "workflow_id": "any"}, True)
+        client.enqueue({"queue_name": "versions", "workflow_name": "versions.version_of", "workflow_id": "any"}, True)
     DBOS.destroy()
 
     app.launch(application_version="v2")
