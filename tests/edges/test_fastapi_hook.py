@@ -219,6 +219,24 @@ def test_header_sets_the_id_of_the_first_workflow_of_its_request(
     assert "SetWorkflowID" not in caplog.text
 
 
+def test_middleware_is_in_the_request_too(server: Any, application: App) -> None:
+    """Also what is added later, and so is around everything that was there before."""
+    DBOS(config=application.config(), fastapi=server)
+
+    @server.middleware("http")
+    async def middleware(request: Any, call_next: Any) -> Any:
+        first = await workflow_id_async()
+        answer = await call_next(request)
+        answer.headers["first"] = first
+        return answer
+
+    server.get("/")(workflow_id)
+    with testclient.TestClient(server) as client:
+        answer = client.get("/", headers={KEY: "w"})
+    assert answer.headers["first"] == "w"
+    assert answer.json() != "w"
+
+
 def test_requests_at_once_have_each_their_own_id(server: Any, application: App) -> None:
     together = threading.Barrier(8)
 

@@ -44,14 +44,13 @@ def attach(app: FastAPI, config: DBOSConfig) -> None:
     if not isinstance(cast(object, app), FastAPI):
         raise TypeError(f"DBOS(fastapi=...) takes the FastAPI app, and {app!r} is none.")
     if app not in _configurations:
-        try:
-            app.add_middleware(_Requests)
-        except RuntimeError as error:
+        if app.middleware_stack is not None:
             raise DBOSInitializationError(
                 "DBOS(fastapi=...) was called when the app had started already. Call it where the app is made."
-            ) from error
+            )
         app.exception_handlers.setdefault(DBOSException, _handle)
         _wrap_lifespan(app)
+        _wrap_requests(app)
     _configurations[app] = config
 
 
@@ -68,6 +67,16 @@ def _wrap_lifespan(app: FastAPI) -> None:
             await asyncio.to_thread(DBOS.destroy)
 
     app.router.lifespan_context = lifespan
+
+
+def _wrap_requests(app: FastAPI) -> None:
+    own = app.build_middleware_stack
+
+    def build() -> ASGIApp:
+        # Around all middleware, whenever it is added: it may say whom the request is for.
+        return _Requests(own())
+
+    app.build_middleware_stack = build  # type: ignore[method-assign]
 
 
 class _Requests:
