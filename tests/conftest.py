@@ -27,6 +27,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Any free port: what tests run side by side listens at no port of its own choice.
+os.environ.setdefault("DBOS__ADMIN_PORT", "0")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs PostgreSQL, so that `-m "not postgres"` runs without it."""
     for item in items:

@@ -62,6 +62,8 @@ GOOD: dict[str, list[Any]] = {
     "otlp_log_level": ["ERROR"],
     "run_admin_server": [True, False],
     "admin_port": [0, 3001, 65535],
+    "admin_host": ["127.0.0.1", "::1", "localhost"],
+    "admin_token": ["a-secret-of-sixteen-characters"],
     "serializer": [Other()],
     "system_database_engine": [create_engine("sqlite://")],
 }
@@ -93,6 +95,8 @@ BAD: dict[str, list[Any]] = {
     "otlp_log_level": [1],
     "run_admin_server": ["no"],
     "admin_port": [-1, 65536, "3001", False],
+    "admin_host": [1, "", "0.0.0.0", "example.org"],
+    "admin_token": [1, "short", "x" * 15, "tökens of sixteen characters"],
     "serializer": [Other, "json", object()],
     "system_database_engine": ["sqlite://", object()],
 }

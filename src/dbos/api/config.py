@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dbos.error import DBOSInitializationError
@@ -49,6 +49,13 @@ class DBOSConfig(TypedDict, total=False):
         termination_timeout_sec: For how long running workflows may complete after SIGTERM, before others take them
             over, in seconds. Default: 5.
         log_level: Of the logger ``dbos``. Default: ``INFO``.
+        run_admin_server: Whether to serve HTTP requests that tell of this process's workflows and steer them. Default:
+            True. See docs/admin.md.
+        admin_port: The port it listens at; 0 for any free one. Default: 3001. A port that is taken is a warning. The
+            environment variable ``DBOS__ADMIN_PORT`` wins.
+        admin_host: The address it listens at. Default: ``127.0.0.1``. Any other but the loopback ones needs a token.
+        admin_token: What its clients have to show, of at least 16 characters. The environment variable
+            ``DBOS__ADMIN_TOKEN`` wins. Default: none.
     """
 
     name: Required[str]
@@ -82,8 +89,25 @@ class DBOSConfig(TypedDict, total=False):
 
     run_admin_server: bool | None
     admin_port: int | None
+    admin_host: str | None
+    admin_token: str | None
 
     serializer: Serializer | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """Where the admin server listens, and what it asks for.
+
+    Attributes:
+        host: An address of this machine.
+        port: 0 for any free one.
+        token: What requests must show; ``None`` for nothing, on a loopback address only.
+    """
+
+    host: str
+    port: int
+    token: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +129,7 @@ class Settings:
     lease_ttl_s: float
     termination_timeout_s: float
     is_patching_enabled: bool
+    admin: AdminSettings | None
     given: Mapping[str, Any]
 
 
@@ -120,6 +145,8 @@ _STRINGS = (
     "log_level",
     "console_log_level",
     "otlp_log_level",
+    "admin_host",
+    "admin_token",
 )
 _BOOLEANS = ("enable_patching", "use_listen_notify", "enable_otlp", "run_admin_server")
 _INTEGERS = {
@@ -130,6 +157,7 @@ _INTEGERS = {
 _SECONDS = ("notification_listener_polling_interval_sec", "scheduler_polling_interval_sec", "lease_timeout_sec")
 _LISTS = ("otlp_traces_endpoints", "otlp_logs_endpoints")
 _KEYS = frozenset(DBOSConfig.__annotations__)
+_MIN_TOKEN_CHARS = 16
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -173,6 +201,7 @@ def check_config(config: Any) -> Settings:
         serializer=given.get("serializer"),
         log_level=given.get("log_level", "INFO").upper(),
         uses_notifications=given.get("use_listen_notify", True),
+        admin=_admin_settings(given),
         longest_poll_s=float(given.get("notification_listener_polling_interval_sec", LONGEST_INTERVAL_S)),
         lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
         termination_timeout_s=float(given.get("termination_timeout_sec", TERMINATION_TIMEOUT_S)),
@@ -238,7 +267,7 @@ def _is_dict(value: object) -> bool:
 
 def _expect(key: str, value: Any, is_right: bool, what: str) -> None:
     if not is_right:
-        shown = "a str" if key.endswith(("_url", "_key")) and isinstance(value, str) else repr(value)
+        shown = "a str" if key.endswith(("_url", "_key", "_token")) and isinstance(value, str) else repr(value)
         raise DBOSInitializationError(f"Configuration: {key} must be {what}, and is {shown} ({_type(value)}).")
 
 
@@ -246,6 +275,47 @@ def _warn_unknown(key: str) -> None:
     nearest = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     _logger.warning("Configuration: there is no field %r; it is ignored.%s", key, hint)
+
+
+def _admin_settings(given: Mapping[str, Any]) -> AdminSettings | None:
+    """``None`` if there is to be no admin server."""
+    if not given.get("run_admin_server", True):
+        return None
+    host = given.get("admin_host", "127.0.0.1")
+    token = os.environ.get("DBOS__ADMIN_TOKEN") or given.get("admin_token")
+    if token is None and not is_loopback(host):
+        raise DBOSInitializationError(
+            f"Configuration: admin_host is {host!r}, where other machines can connect. Set admin_token (or the "
+            "environment variable DBOS__ADMIN_TOKEN), which clients of the admin server then have to show; or leave "
+            "admin_host out."
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and len(token) >= _MIN_TOKEN_CHARS):
+        raise DBOSInitializationError(
+            f"Configuration: admin_token must be at least {_MIN_TOKEN_CHARS} printable ASCII characters that nobody "
+            "can guess. Make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+        )
+    return AdminSettings(host, _admin_port(given), token)
+
+
+def _admin_port(given: Mapping[str, Any]) -> int:
+    text = os.environ.get("DBOS__ADMIN_PORT")
+    if not text:
+        return int(given.get("admin_port", 3001))
+    if not text.isdecimal() or int(text) > 65_535:
+        raise DBOSInitializationError(f"The environment variable DBOS__ADMIN_PORT is {text!r}, which is no port.")
+    return int(text)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to the address."""
+    if host in ("127.0.0.1", "::1"):
+        return True
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _url_from_application(given: Mapping[str, Any]) -> str | None:

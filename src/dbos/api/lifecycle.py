@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dbos.api.config import Settings
 from dbos.api.instance import set_executor
+from dbos.api.seams import load_edge
 from dbos.api.termination import TerminationHandler
 from dbos.error import DBOSException, DBOSInitializationError
 from dbos.model.clock import SystemClock
@@ -18,11 +19,20 @@ from dbos.runtime.registry import REGISTRY
 from dbos.serialization.codec import Codec
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from dbos.model.clock import Clock
     from dbos.runtime.executor import Executor
     from dbos.storage.database import Database
     from dbos.storage.gate import Gate
     from dbos.storage.hints import Hints
+
+    class AdminServer(Protocol):
+        """What a launch has to do with its admin server."""
+
+        def stop(self) -> None: ...
+        def abandon(self) -> None: ...
+
 
 _logger = logging.getLogger("dbos")
 
@@ -48,6 +58,7 @@ class Application:
         self._lock = threading.Lock()
         self._executor: Executor | None = None
         self._termination = TerminationHandler(self._terminate)
+        self._admin: AdminServer | None = None
 
     @property
     def executor(self) -> Executor | None:
@@ -106,6 +117,7 @@ class Application:
             try:
                 # Only now, as recovered workflows use the public functions.
                 executor.begin()
+                self._start_admin_server(executor)
             except BaseException:
                 self._stop(0)
                 raise
@@ -118,6 +130,9 @@ class Application:
 
     def _stop(self, completion_timeout_s: float) -> None:
         executor, self._executor = self._executor, None
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            admin.stop()
         if executor is not None:
             atexit.unregister(self._at_exit)
             self._termination.remove()
@@ -139,6 +154,9 @@ class Application:
         """Forget the executor without stopping it: it is another process's."""
         self._lock = threading.Lock()
         self._executor = None
+        if self._admin is not None:
+            self._admin.abandon()
+            self._admin = None
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
@@ -164,6 +182,11 @@ class Application:
                 reset(database)
             finally:
                 database.close()
+
+    def _start_admin_server(self, executor: Executor) -> None:
+        if self.settings.admin is not None:
+            edge = load_edge("admin.listener", "uvicorn", "The admin server")
+            self._admin = edge.start(executor, self.settings.admin)
 
     def _open_hints(self, database: Database) -> Hints:
         from dbos.storage.hints import NoHints, open_hints

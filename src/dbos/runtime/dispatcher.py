@@ -195,7 +195,7 @@ class Lane:
         self._rests_until = ended + min(_REST * (ended - began), YOUTH_S)
 
     def _claim_round(self) -> None:
-        while not self._executor.is_closing:
+        while not self._executor.is_closing and not self._serve.is_stopped:
             partitions = self._find_partitions() if self.rules.is_partitioned else [None]
             has_more = False
             for first in range(0, len(partitions), _MANY_PARTITIONS):
@@ -316,12 +316,15 @@ class Dispatcher:
         self._internal = Lane(self, QueueRules(INTERNAL_QUEUE, polling_interval_s=executor.longest_poll_s))
         self._lanes: dict[str, Lane] = {INTERNAL_QUEUE: self._internal}
         self._by_hint: dict[str, Lane] = {queue_hint(INTERNAL_QUEUE): self._internal}
+        self._is_stopped = False
         self._reported: set[object] = set()
         """The queues and functions of which was said that their work is not done here."""
 
     def listen(self) -> None:
         """Serve the queues that are declared by now."""
         with self._lock:
+            if self._is_stopped:
+                return
             for rules in QUEUES.listened():
                 if rules.name not in self._lanes:
                     self._lanes[rules.name] = self._by_hint[queue_hint(rules.name)] = Lane(self, rules)
@@ -370,12 +373,14 @@ class Dispatcher:
         now = executor.clock.monotonic()
         for lane in lanes:
             lane.note_soon()
-        due = [lane for lane in lanes if is_told or lane.looks_at <= now]
+        due = [] if self._is_stopped else [lane for lane in lanes if is_told or lane.looks_at <= now]
         for lane in due:
             lane.looks_at = now + lane.rules.polling_interval_s
         if due:
             queues, its = [lane.rules.name for lane in due], self.claimant()
             self.wake(find_waiting(executor.database, queues, its.application_version, its.names, its.owners))
+        if self._is_stopped:
+            return executor.longest_poll_s
         return max(0.0, min(lane.looks_at for lane in lanes) - executor.clock.monotonic())
 
     def report_unserved(self) -> None:
@@ -399,8 +404,11 @@ class Dispatcher:
                 )
 
     def stop(self) -> None:
-        """Start nothing more."""
-        for lane in list(self._lanes.values()):
+        """Start nothing more, also of queues that are declared later."""
+        with self._lock:
+            self._is_stopped = True
+            lanes = list(self._lanes.values())
+        for lane in lanes:
             lane.stop()
 
     def flush(self) -> None:

@@ -177,6 +177,19 @@ class Executor(Gateway):
         except Exception as error:
             _logger.warning("The lease could not be given back; it runs out by itself: %r", error)
 
+    def deactivate(self) -> None:
+        """Begin nothing new: what waits on queues is left to other executors. What runs goes on, and can be started."""
+        self.dispatcher.stop()
+
+    def recover(self, executor_ids: Sequence[str]) -> list[str]:
+        """Take up what was last run by executors of these labels and is owned by nobody who is alive.
+
+        Returns:
+            The ids of the workflows that run here now, and of those that went back to their queues.
+        """
+        self._keeper.bury_the_gone()
+        return self.recovery.make_pass(executor_ids)
+
     # -- identity
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +56,28 @@ class Recovery:
         """Make no more passes."""
         self._errand.stop()
 
-    def make_pass(self) -> list[str]:
-        """Recover all that is up for it; returns the ids of the workflows that run here now."""
+    def make_pass(self, executor_ids: Sequence[str] | None = None) -> list[str]:
+        """Recover all that is up for it: workflows that nobody runs, of this version.
+
+        Args:
+            executor_ids: Only what was last run by executors of these labels; ``None`` for any.
+
+        Returns:
+            The ids of the workflows that run here now, and of those that were put back on their queues.
+        """
         executor = self._executor
         recovered: list[str] = []
-        queues = put_back(executor.database, executor.application_version)
-        if queues:
-            executor.enqueued(queues)
+        returned = put_back(executor.database, executor.application_version, executor_ids)
+        if returned:
+            executor.enqueued(set(returned.values()))
         while not executor.is_closing and executor.run_count < MAX_RUNS:
-            version = executor.application_version
-            names, owners = executor.registry.names(), executor.registry.classes.owners()
-            if not has_orphans(executor.database, application_version=version, names=names, owners=owners):
+            wanted: dict[str, Any] = {
+                "application_version": executor.application_version,
+                "names": executor.registry.names(),
+                "owners": executor.registry.classes.owners(),
+                "executor_ids": executor_ids,
+            }
+            if not has_orphans(executor.database, **wanted):
                 break
             claim = partial(
                 claim_orphans,
@@ -74,10 +85,8 @@ class Recovery:
                 nonce=executor.new_token(),
                 lease_id=executor.lease_id,
                 executor_id=executor.executor_id,
-                application_version=version,
-                names=names,
-                owners=owners,
                 limit=BATCH,
+                **wanted,
             )
             claimed = self.take_up(claim)
             if not claimed:
@@ -85,7 +94,7 @@ class Recovery:
             recovered.extend(claimed)
         if recovered:
             _logger.info("Recovering %d workflows: %s", len(recovered), _some(recovered))
-        return recovered
+        return [*recovered, *returned]
 
     def report_stranded(self) -> None:
         """Say once of each function, class and instance that workflows wait for it which are not recovered here."""

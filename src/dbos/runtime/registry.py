@@ -125,15 +125,20 @@ class QueueRegistry:
     def get(self, name: str) -> QueueRules | None:
         return self._rules.get(name)
 
+    def declared(self) -> list[QueueRules]:
+        """All declared queues."""
+        with self._lock:
+            return list(self._rules.values())
+
     def listen(self, names: Iterable[str] | None) -> None:
         """Listen to these queues only; ``None``: to all that are or will be declared."""
         self._listened = None if names is None else frozenset(names)
 
     def listened(self) -> list[QueueRules]:
         """The queues that this process starts workflows of."""
-        with self._lock:
-            rules = list(self._rules.values())
-        return [its_rules for its_rules in rules if self._listened is None or its_rules.name in self._listened]
+        return [
+            its_rules for its_rules in self.declared() if self._listened is None or its_rules.name in self._listened
+        ]
 
     def clear(self) -> None:
         """Forget all queues."""

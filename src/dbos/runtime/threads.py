@@ -100,14 +100,14 @@ class Errand:
         self._name = name
         self._lock = threading.Lock()
         self._is_wanted = False
-        self._is_stopped = False
+        self.is_stopped = False
         self.is_running = False
 
     def run_soon(self) -> None:
         """Do it in the background; if it is being done, once more afterwards."""
         with self._lock:
             self._is_wanted = True
-            if self.is_running or self._is_stopped:
+            if self.is_running or self.is_stopped:
                 return
             self.is_running = True
         try:
@@ -118,12 +118,12 @@ class Errand:
 
     def stop(self) -> None:
         """Do it no more; what is being done fails in silence."""
-        self._is_stopped = True
+        self.is_stopped = True
 
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._is_wanted or self._is_stopped:
+                if not self._is_wanted or self.is_stopped:
                     self.is_running = False
                     return
                 self._is_wanted = False
@@ -132,7 +132,7 @@ class Errand:
             except JournalClosed:
                 pass
             except BaseException as error:
-                if not self._is_stopped:
+                if not self.is_stopped:
                     _logger.warning("%s failed, it is tried again soon: %r", self._name, error)
 
 

@@ -24,6 +24,8 @@ CAN_RUN = (
 )
 """Whether a process that has these functions, and these classes and instances, can run it."""
 
+_OF_EXECUTORS = " AND executor_id ANY_OF(:executor_ids)"
+
 # Workflows whose deadline has passed are cancelled instead.
 IS_IN_TIME = " AND (workflow_deadline_epoch_ms IS NULL OR workflow_deadline_epoch_ms > {now})"
 
@@ -105,12 +107,24 @@ SELECT workflow_uuid, function_id, function_name, output, error, serialization, 
 FROM {schema}operation_outputs WHERE workflow_uuid ANY_OF(:ids)"""
 
 
+def of_executors(find: str, executor_ids: Sequence[str] | None) -> str:
+    """The search for orphans, restricted to those last run by executors of these labels, unless it is ``None``."""
+    return find if executor_ids is None else find.replace("\nORDER BY", f"{_OF_EXECUTORS}\nORDER BY")
+
+
 def has_orphans(
-    database: Database, *, application_version: str, names: Sequence[str], owners: Sequence[str] = ()
+    database: Database,
+    *,
+    application_version: str,
+    names: Sequence[str],
+    owners: Sequence[str] = (),
+    executor_ids: Sequence[str] | None = None,
 ) -> bool:
     """Whether there is something to claim, told without locks. (Arguments as for ``claim_orphans``.)"""
+    find = of_executors(_FIND_ORPHANS, executor_ids)
     wanted = {"version": application_version, "names": list(names), "owners": list(owners), "limit": 1}
-    return bool(database.run("find_orphans", lambda transaction: transaction.rows(_FIND_ORPHANS, wanted), "read"))
+    wanted["executor_ids"] = list(executor_ids or ())
+    return bool(database.run("find_orphans", lambda transaction: transaction.rows(find, wanted), "read"))
 
 
 def claim_orphans(
@@ -123,6 +137,7 @@ def claim_orphans(
     names: Sequence[str],
     owners: Sequence[str] = (),
     limit: int,
+    executor_ids: Sequence[str] | None = None,
 ) -> list[ClaimedWorkflow]:
     """Claim workflows that nobody runs, oldest first.
 
@@ -134,10 +149,13 @@ def claim_orphans(
         names: Only workflows of these functions.
         owners: Only workflows of functions, and of methods of these classes and instances; see ``owner_key``.
         limit: At most so many.
+        executor_ids: Only workflows last run by executors of these labels; ``None`` for any.
     """
 
-    find = _FIND_ORPHANS + (" FOR UPDATE OF orphan SKIP LOCKED" if database.locks_rows else "")
+    find = of_executors(_FIND_ORPHANS, executor_ids)
+    find += " FOR UPDATE OF orphan SKIP LOCKED" if database.locks_rows else ""
     wanted = {"version": application_version, "names": list(names), "owners": list(owners), "limit": limit}
+    wanted["executor_ids"] = list(executor_ids or ())
     own = {"nonce": nonce, "lease_id": lease_id, "executor_id": executor_id}
     return database.run("claim_orphans", lambda t: _claim(t, find, wanted, _CLAIM, own))
 

@@ -98,7 +98,7 @@ SELECT id FROM family"""
 _LOCK_ALL = """
 SELECT workflow_uuid, owner_xid FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids) ORDER BY workflow_uuid"""
 
-_DELETIONS = tuple(
+DELETIONS = tuple(
     f"DELETE FROM {{schema}}{table} WHERE {column} ANY_OF(:ids)"
     for table, column in (
         ("workflow_status", "workflow_uuid"),
@@ -234,7 +234,7 @@ def delete(database: Database, workflow_ids: Sequence[str], *, with_descendants:
             if family == ids:
                 break
             ids = family
-        for deletion in _DELETIONS:
+        for deletion in DELETIONS:
             transaction.write(deletion, {"ids": sorted(ids)})
         return list(found.values())
 

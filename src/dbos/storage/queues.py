@@ -18,7 +18,7 @@ from typing import Any
 
 from dbos.model.queues import INTERNAL_QUEUE, SEPARATOR, QueueRules
 from dbos.model.values import ClaimedWorkflow
-from dbos.storage.claims import CAN_RUN, IS_IN_TIME, IS_ORPHAN, LOCK_LEASE
+from dbos.storage.claims import CAN_RUN, IS_IN_TIME, IS_ORPHAN, LOCK_LEASE, of_executors
 from dbos.storage.database import Database, Row, Transaction
 from dbos.storage.schema import PARTITION, QUEUE_AND_VERSION, WAITS
 
@@ -417,23 +417,30 @@ def forget_starts(database: Database) -> int:
     return database.run("forget_starts", work)
 
 
-def put_back(database: Database, application_version: str) -> set[str]:
-    """Put what nobody runs any more back on its queue; returns the names of those queues."""
-    find = _FIND_LEFT_BEHIND + (" FOR NO KEY UPDATE OF orphan SKIP LOCKED" if database.locks_rows else "")
-    wanted = {"version": application_version, "limit": _PUT_BACK_BITE}
-    queues: set[str] = set()
+def put_back(database: Database, application_version: str, executor_ids: Sequence[str] | None = None) -> dict[str, str]:
+    """Put what nobody runs any more back on its queue; returns the ids of the workflows, each with its queue.
+
+    Args:
+        database: The system database.
+        application_version: Only workflows of this version.
+        executor_ids: Only workflows last run by executors of these labels; ``None`` for any.
+    """
+    search = of_executors(_FIND_LEFT_BEHIND, executor_ids)
+    find = search + (" FOR NO KEY UPDATE OF orphan SKIP LOCKED" if database.locks_rows else "")
+    wanted = {"version": application_version, "limit": _PUT_BACK_BITE, "executor_ids": list(executor_ids or ())}
+    queues: dict[str, str] = {}
     """Those of tries that were not answered count too: to look at a queue for nothing does no harm."""
 
     def work(transaction: Transaction) -> int:
         found = transaction.rows(find, wanted)
-        queues.update(row[1] for row in found)
+        queues.update((row[0], row[1]) for row in found)
         if found:
             transaction.write(_PUT_BACK, {"ids": [row[0] for row in found]})
             transaction.write(_NOTE_STARTS, {"tokens": [row[2] for row in found if row[2] is not None]})
         return len(found)
 
     # Told without locks first: mostly there is nothing. What others hold locked, they put back.
-    while database.run("find_left_behind", lambda t: t.rows(_FIND_LEFT_BEHIND, {**wanted, "limit": 1}), "read"):
+    while database.run("find_left_behind", lambda t: t.rows(search, {**wanted, "limit": 1}), "read"):
         if not database.run("put_back", work):
             break
     return queues

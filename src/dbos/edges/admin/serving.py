@@ -1,0 +1,80 @@
+"""Serves the admin application's HTTP on an open socket, until another one tells to stop.
+
+Uvicorn's protocol, without its server: that installs handlers of signals, sets up loggers that the application's own
+uvicorn uses too, and takes its time to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from dbos.api.config import AdminSettings
+from dbos.edges.admin.app import admin_app
+
+if TYPE_CHECKING:
+    from dbos.runtime.executor import Executor
+
+_logger = logging.getLogger("dbos.admin")
+
+MAX_CONNECTIONS = 100
+
+REQUEST_TIMEOUT_S = 10.0
+"""How long a connection may take until its first request has begun."""
+
+_KEEP_ALIVE_S = 5
+_MAX_HEADER_BYTES = 16 * 1024
+
+
+class _Protocol(H11Protocol):
+    """Uvicorn's protocol, with a logger of our own, and a limit on the time until there is a request."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = _logger
+        self.access_log = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_TIMEOUT_S, self._hang_up_if_silent)
+
+    def _hang_up_if_silent(self) -> None:
+        if self.scope is None:  # pyright: ignore[reportUnnecessaryComparison]  (it is, before the first request)
+            self.transport.abort()
+
+
+def serve(executor: Executor, settings: AdminSettings, listener: socket.socket, stops: socket.socket) -> None:
+    """Serve until the socket ``stops`` becomes readable; then break off what is under way."""
+    asyncio.run(_serve(executor, settings, listener, stops))
+
+
+async def _serve(executor: Executor, settings: AdminSettings, listener: socket.socket, stops: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    config = Config(
+        admin_app(executor, settings),
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+    )
+    config.load()
+    state = ServerState()
+    server = await loop.create_server(lambda: _Protocol(config, state, {}, loop), sock=listener)
+    stops.setblocking(False)
+    try:
+        await loop.sock_recv(stops, 1)
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()

@@ -1,0 +1,338 @@
+"""Shows stored values to people without running anything: as plain data for JSON, else as their stored text.
+
+A pickle is a program, and unpickling runs it; a console, a command line or an HTTP server must not. Here its
+instructions are read instead: what builds plain data is followed, and what would call something is shown as the name of
+what it calls, with its arguments. A format that nobody here knows is shown as JSON if it is some.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import json
+import math
+import pickletools
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from dbos.serialization.codec import PICKLE, PORTABLE_ERROR
+
+MAX_ITEMS = 20_000
+"""How many values a shown value may consist of; one that is larger is shown as its stored text."""
+
+MAX_SHOWN_CHARS = 4 * 1024 * 1024
+"""How long a stored text may be to be read at all."""
+
+_MAX_DEPTH = 100
+_MAX_INT_BITS = 10_000
+
+JsonValue = Any
+
+
+class _Unreadable(Exception):
+    """It is no pickle, or one that says something that is not followed here."""
+
+
+@dataclass(slots=True, eq=False)
+class _Name:
+    """A class or function that the pickle names."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.module == "builtins" else f"{self.module}.{self.name}"
+
+
+@dataclass(slots=True, eq=False)
+class _Made:
+    """What a call would make."""
+
+    maker: Any
+    args: Any
+    state: Any = None
+
+
+class _Mark:
+    """The place on the stack where a list of arguments begins."""
+
+
+class _Pairs(list[tuple[Any, Any]]):
+    """A dict as it was pickled; its keys may be anything, also what is not hashable here."""
+
+
+def display(text: str | None, format: str | None) -> JsonValue:
+    """The value of a stored text as plain data that ``json`` can write; the text itself where it cannot be read.
+
+    Args:
+        text: What is stored.
+        format: The format that its row names; ``None`` for rows of older libraries, which are pickles mostly.
+    """
+    if text is None:
+        return None
+    if len(text) > MAX_SHOWN_CHARS:
+        return text
+    if format in (None, PICKLE):
+        try:
+            return _plain(_read_pickle(base64.b64decode(text, validate=True)))
+        except (_Unreadable, binascii.Error, ValueError, RecursionError):
+            if format == PICKLE:
+                return text
+    try:
+        plain = _plain(json.loads(text))
+    except (_Unreadable, ValueError, RecursionError):
+        return text
+    if format == PORTABLE_ERROR and isinstance(plain, dict):
+        error = cast("dict[str, object]", plain)
+        return f"{error.get('type')}: {error.get('message')}"
+    return plain
+
+
+def display_text(text: str | None, format: str | None) -> str | None:
+    """The value of a stored text as one string: a string as it is, anything else as JSON."""
+    value = display(text, format)
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+# -- reading a pickle
+
+
+def _read_pickle(data: bytes) -> Any:
+    stack: list[Any] = []
+    memo: dict[Any, Any] = {}
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "STOP":
+                return stack.pop()
+            if opcode.name in _IGNORED:
+                continue
+            if opcode.name in _MEMOIZED:
+                memo[len(memo) if opcode.name == "MEMOIZE" else argument] = stack[-1]
+            elif opcode.name in _RECALLED:
+                stack.append(memo[argument])
+            elif opcode.name in _CONSTANTS:
+                stack.append(_CONSTANTS[opcode.name])
+            elif opcode.name in _LITERALS:
+                stack.append(argument)
+            else:
+                _ACTIONS[opcode.name](stack, argument)
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        raise _Unreadable from error
+    raise _Unreadable
+
+
+_IGNORED = frozenset({"PROTO", "FRAME"})
+_MEMOIZED = frozenset({"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"})
+_RECALLED = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_LITERALS = frozenset(
+    {
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    }
+)
+
+
+def _since_mark(stack: list[Any]) -> list[Any]:
+    """Take what lies above the topmost mark off the stack, and the mark."""
+    for index in range(len(stack) - 1, -1, -1):
+        if isinstance(stack[index], _Mark):
+            items = stack[index + 1 :]
+            del stack[index:]
+            return items
+    raise _Unreadable
+
+
+def _pairs(items: list[Any]) -> _Pairs:
+    return _Pairs(zip(items[::2], items[1::2], strict=True))
+
+
+def _last(stack: list[Any], count: int) -> list[Any]:
+    items = stack[len(stack) - count :]
+    if len(items) != count:
+        raise _Unreadable
+    del stack[len(stack) - count :]
+    return items
+
+
+def _extend(stack: list[Any], items: list[Any] | _Pairs) -> None:
+    target = stack[-1]
+    if isinstance(target, _Made):
+        # A subclass of list or dict: what it holds comes after what makes it.
+        target.state = items if target.state is None else [target.state, items]
+    else:
+        target.extend(items)
+
+
+def _build(stack: list[Any]) -> None:
+    state = stack.pop()
+    made = stack[-1]
+    if not isinstance(made, _Made):
+        raise _Unreadable
+    made.state = state if made.state is None else [made.state, state]
+
+
+def _made(stack: list[Any], count: int) -> _Made:
+    maker, *arguments = _last(stack, count)
+    return _Made(maker, *arguments) if count == 2 else _Made(maker, (*arguments[0], arguments[1]))
+
+
+def _named(argument: str) -> _Name:
+    module, _, name = argument.partition(" ")
+    return _Name(module, name)
+
+
+_ACTIONS: dict[str, Callable[[list[Any], Any], Any]] = {
+    "MARK": lambda stack, _: stack.append(_Mark()),
+    "POP": lambda stack, _: stack.pop(),
+    "POP_MARK": lambda stack, _: _since_mark(stack),
+    "DUP": lambda stack, _: stack.append(stack[-1]),
+    "EMPTY_LIST": lambda stack, _: stack.append([]),
+    "LIST": lambda stack, _: stack.append(_since_mark(stack)),
+    "APPEND": lambda stack, _: _extend(stack, [stack.pop()]),
+    "APPENDS": lambda stack, _: _extend(stack, _since_mark(stack)),
+    "EMPTY_TUPLE": lambda stack, _: stack.append(()),
+    "TUPLE": lambda stack, _: stack.append(tuple(_since_mark(stack))),
+    "TUPLE1": lambda stack, _: stack.append(tuple(_last(stack, 1))),
+    "TUPLE2": lambda stack, _: stack.append(tuple(_last(stack, 2))),
+    "TUPLE3": lambda stack, _: stack.append(tuple(_last(stack, 3))),
+    "EMPTY_DICT": lambda stack, _: stack.append(_Pairs()),
+    "DICT": lambda stack, _: stack.append(_pairs(_since_mark(stack))),
+    "SETITEM": lambda stack, _: _extend(stack, _pairs(_last(stack, 2))),
+    "SETITEMS": lambda stack, _: _extend(stack, _pairs(_since_mark(stack))),
+    "EMPTY_SET": lambda stack, _: stack.append([]),
+    "ADDITEMS": lambda stack, _: _extend(stack, _since_mark(stack)),
+    "FROZENSET": lambda stack, _: stack.append(_since_mark(stack)),
+    "GLOBAL": lambda stack, argument: stack.append(_named(argument)),
+    "STACK_GLOBAL": lambda stack, _: stack.append(_Name(*_last(stack, 2))),
+    "REDUCE": lambda stack, _: stack.append(_made(stack, 2)),
+    "NEWOBJ": lambda stack, _: stack.append(_made(stack, 2)),
+    "NEWOBJ_EX": lambda stack, _: stack.append(_made(stack, 3)),
+    "BUILD": lambda stack, _: _build(stack),
+}
+
+
+# -- as plain data
+
+
+def _plain(value: Any) -> JsonValue:
+    """The value as JSON has it; what JSON has not, as text.
+
+    Raises:
+        _Unreadable: It consists of too many values (one that is shared counts wherever it shows), or is too deep.
+    """
+    left = MAX_ITEMS
+
+    def plain(value: Any, depth: int) -> JsonValue:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > _MAX_DEPTH:
+            raise _Unreadable
+        if value is None or isinstance(value, bool | str):
+            return value
+        if isinstance(value, int):
+            return value if value.bit_length() <= _MAX_INT_BITS else hex(value)
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        if isinstance(value, bytes | bytearray):
+            return repr(bytes(value))
+        if isinstance(value, dict):
+            value = _Pairs(cast("dict[object, object]", value).items())
+        if isinstance(value, _Pairs):
+            return {_key(plain(key, depth + 1)): plain(item, depth + 1) for key, item in value}
+        if isinstance(value, list | tuple):
+            return [plain(item, depth + 1) for item in cast("list[Any]", value)]
+        if isinstance(value, _Name):
+            return str(value)
+        if isinstance(value, _Made):
+            return _shown(value) or _object(value, lambda part: plain(part, depth + 1))
+        raise _Unreadable
+
+    return plain(value, 0)
+
+
+def _key(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _object(made: _Made, plain: Callable[[Any], JsonValue]) -> JsonValue:
+    """An object of any class: its name and what it was made of, as a call or with what it holds."""
+    name = str(plain(made.maker))
+    parts = _tuple(made.args)
+    if name == "dbos.serialization.codec.rebuild_error" and parts and len(parts) == 3:
+        # An exception whose constructor takes other arguments than it keeps.
+        made = _Made(parts[0], parts[1], parts[2] or None)
+        name = str(plain(parts[0]))
+    arguments = plain(made.args)
+    if made.state is None:
+        return f"{name}({', '.join(map(json.dumps, arguments))})"
+    state = plain(made.state)
+    shown: dict[str, JsonValue] = {"type": name}
+    if arguments:
+        shown["args"] = arguments
+    shown["state"] = state
+    return shown
+
+
+def _shown(made: _Made) -> str | None:
+    """A value of a common type of the standard library as people write it; ``None`` for all others."""
+    try:
+        name, args = str(made.maker), _tuple(made.args)
+        if not isinstance(made.maker, _Name) or args is None:
+            return None
+        if name == "datetime.datetime":
+            zone = _zone(args[1]) if len(args) > 1 else None
+            return datetime.datetime(*_date(args[0][:4]), *_time(args[0][4:]), zone).isoformat()
+        if name == "datetime.date":
+            return datetime.date(*_date(args[0])).isoformat()
+        if name == "datetime.timedelta":
+            return str(datetime.timedelta(*args))
+        if name == "decimal.Decimal":
+            return str(args[0])
+        if name == "uuid.UUID" and not args and isinstance(made.state, _Pairs):
+            return str(uuid.UUID(int=dict(made.state)["int"]))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError):
+        pass
+    return None
+
+
+def _tuple(value: object) -> Sequence[Any] | None:
+    return cast("Sequence[Any]", value) if isinstance(value, tuple) else None
+
+
+def _zone(made: _Made) -> datetime.timezone:
+    (offset,) = made.args
+    if str(made.maker) != "datetime.timezone":
+        raise ValueError("a zone with rules of its own")
+    return datetime.timezone(datetime.timedelta(*offset.args))
+
+
+def _date(data: bytes) -> tuple[int, int, int]:
+    high, low, month, day = data
+    return high * 256 + low, month, day
+
+
+def _time(data: bytes) -> tuple[int, int, int, int]:
+    hour, minute, second, high, middle, low = data
+    return hour, minute, second, (high * 256 + middle) * 256 + low

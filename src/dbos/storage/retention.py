@@ -1,0 +1,87 @@
+"""Deleting what has ended, and cancelling what began long ago: in bites so small that nobody else has to wait.
+
+A bite is one transaction over a few rows that no run writes to any more; on PostgreSQL it waits for no lock. What has
+ended and may still be asked for is kept: a workflow whose parent has not ended, as a parent that is replayed waits for
+its child's outcome.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dbos.model.status import LIVE
+from dbos.storage.database import Database, Transaction
+from dbos.storage.management import DELETIONS
+from dbos.storage.reads import WorkflowFilter, read_workflows
+
+_NOW = "SELECT {now}"
+
+# The newest rows_kept workflows stay: the first one after them, from the newest on, is the first that goes.
+_FIND_BOUND = """
+SELECT created_at, seq FROM {schema}workflow_status ORDER BY created_at DESC, seq DESC LIMIT 1 OFFSET :kept"""
+
+_FIND_ENDED = """
+SELECT workflow_uuid, created_at, seq, status NOT IN ('PENDING', 'ENQUEUED') AND NOT EXISTS (
+    SELECT 1 FROM {schema}workflow_status AS parent
+    WHERE parent.workflow_uuid = ended.parent_workflow_id AND parent.status IN ('PENDING', 'ENQUEUED'))
+FROM {schema}workflow_status AS ended
+WHERE (created_at, seq) > (:created_at, :seq) AND created_at < :before_ms
+ORDER BY created_at, seq LIMIT :limit"""
+
+# A condition of its own, as the rows were found without locks: one may have been resumed meanwhile.
+_LOCK_ENDED = """
+SELECT workflow_uuid FROM {schema}workflow_status
+WHERE workflow_uuid ANY_OF(:ids) AND status NOT IN ('PENDING', 'ENQUEUED') ORDER BY workflow_uuid"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of creation; what lies behind it is still to be looked at."""
+
+    created_at: int = -1
+    seq: int = -1
+
+
+def read_now_ms(database: Database) -> int:
+    """The database's clock."""
+    return int(database.run("read_now", lambda t: t.rows(_NOW), "read")[0][0])
+
+
+def find_bound(database: Database, rows_kept: int) -> int | None:
+    """Before which moment (epoch milliseconds) a workflow must have been created not to be among the newest so many.
+
+    Returns:
+        ``None`` if there are no more than that.
+    """
+    rows = database.run("find_bound", lambda t: t.rows(_FIND_BOUND, {"kept": rows_kept}), "read")
+    return int(rows[0][0]) + 1 if rows else None
+
+
+def delete_ended(database: Database, before_ms: int, place: Place, limit: int) -> tuple[int, Place | None]:
+    """Look at the next so many workflows that were created before a moment, and delete those that may go.
+
+    Returns:
+        How many were deleted; and the place to go on from, ``None`` if all were looked at.
+    """
+    parameters = {"before_ms": before_ms, "created_at": place.created_at, "seq": place.seq, "limit": limit}
+    rows = database.run("find_ended", lambda t: t.rows(_FIND_ENDED, parameters), "read")
+    ids = sorted(row[0] for row in rows if row[3])
+    find = _LOCK_ENDED + (" FOR UPDATE SKIP LOCKED" if database.locks_rows else "")
+
+    def work(transaction: Transaction) -> int:
+        locked = [row[0] for row in transaction.rows(find, {"ids": ids})]
+        if locked:
+            for deletion in DELETIONS:
+                transaction.write(deletion, {"ids": locked})
+        return len(locked)
+
+    deleted = database.run("delete_ended", work) if ids else 0
+    return deleted, Place(rows[-1][1], rows[-1][2]) if len(rows) == limit else None
+
+
+def find_live_before(database: Database, before_ms: int, limit: int) -> list[str]:
+    """The ids of workflows that have not ended and were created before the moment, the oldest first."""
+    wanted = WorkflowFilter(
+        statuses=sorted(LIVE), created_to_ms=before_ms - 1, limit=limit, load_input=False, load_output=False
+    )
+    return [row.workflow_id for row in read_workflows(database, wanted)]
