@@ -75,6 +75,34 @@ def test_own_lifespan_runs_while_it_is_launched(application: App) -> None:
     assert did == [True, True]
 
 
+def test_own_lifespan_may_let_workflows_complete_and_destroy_it(application: App) -> None:
+    roadblock = Roadblock()
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        yield
+        roadblock.open()
+        await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=30)
+
+    @DBOS.workflow()
+    async def background() -> str:
+        await roadblock.stop_async()
+        return "done"
+
+    server = fastapi.FastAPI(lifespan=lifespan)
+
+    @server.get("/")
+    async def start() -> str:
+        return (await DBOS.start_workflow_async(background)).get_workflow_id()
+
+    with client_for(server, application) as client:
+        id = client.get("/").json()
+    application.launch()
+    status = DBOS.get_workflow_status(id)
+    assert status is not None
+    assert (status.status, status.recovery_attempts) == ("SUCCESS", 1)
+
+
 @pytest.mark.filterwarnings("ignore:(?s).*on_event is deprecated")
 def test_handlers_of_the_app_run_while_it_is_launched(server: Any, application: App) -> None:
     """Those that were declared before, after, and by routers."""

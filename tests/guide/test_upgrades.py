@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dbos import DBOS, SetWorkflowID, error
-from tests.guide.inventory import runs, waits_for
+from tests.guide.inventory import runs
 from tests.support.apps import Roadblock, eventually, status_of, steps_of
 from tests.support.guide import Program
 
@@ -74,7 +74,6 @@ class Deployments:
         return step
 
 
-@waits_for("patching")
 @runs(
     ("Patching", 1),
     ("Patching", 2),
