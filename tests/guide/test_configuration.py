@@ -136,8 +136,8 @@ def test_workflow(reset_dbos, number):
 if __name__ == "__main__":
     raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", os.getcwd(), __file__]))
 """
-    run = spawn(preamble + program.code() + tests, env={"TESTING_DATABASE_URL": database_url})
-    assert "2 passed" in run.succeed()
+    environment = {"TESTING_DATABASE_URL": database_url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    assert "2 passed" in spawn(preamble + program.code() + tests, env=environment).succeed()
 
 
 @pytest.fixture
