@@ -1,6 +1,7 @@
 """Durable workflows in a library: functions that survive crashes, recorded in SQLite or Postgres."""
 
 from dbos import error
+from dbos.api.authentication import DBOSContextEnsure, DBOSContextSetAuth
 from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.client import DBOSClient
 from dbos.api.client_queues import EnqueueOptions
@@ -20,6 +21,8 @@ __all__ = [
     "DBOSClient",
     "DBOSConfig",
     "DBOSConfiguredInstance",
+    "DBOSContextEnsure",
+    "DBOSContextSetAuth",
     "Debouncer",
     "DebouncerClient",
     "EnqueueOptions",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar
 
+from dbos.model.authentication import NOBODY, Authentication
 from dbos.model.queues import INTERNAL_QUEUE, QueueRules, RateLimit
 from dbos.model.values import (
     Batch,
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 NAMES = ("order", "ship")
 VERSIONS = ("1", "2")
+OWNERS = ("Shop\x1f", "Shop\x1fmain")
+WHO = (NOBODY, NOBODY, Authentication("ann", ("buyer", "admin"), "admin"), Authentication(None, ()))
 KEYS = ("a", "b")
 LEASES = tuple(f"lease-{number}" for number in range(4))
 IDS = tuple(f"w{number}" for number in range(12))
@@ -193,6 +196,7 @@ class Generator:
             executor_id=None if is_enqueued else self._one("local", "vm"),
             class_name=self._one(None, "Shop"),
             config_name=self._one(None, "main"),
+            authentication=self._one(*WHO),
             application_version=self._one(*VERSIONS, *([None] if is_enqueued else [])),
             application_id=self._one(None, "app"),
             parent_workflow_id=parent,
@@ -208,8 +212,6 @@ class Generator:
             self._one(None, "only"),
             self._one(0, 0, 1, 5),
             self._one(None, *KEYS) if rules.is_partitioned else None,
-            self._one(None, "alice"),
-            self._one(None, '["admin"]'),
         )
 
     def _message(self, destination: str, *, from_outside: bool) -> Message:
@@ -300,9 +302,13 @@ class Generator:
         return Operation("release_lease", {"lease_id": self._lease()})
 
     def _claim_orphans(self) -> Operation:
-        wanted = {"application_version": self._one(*VERSIONS), "names": list(self._one(NAMES, NAMES, NAMES[:1], ()))}
+        wanted = {
+            "application_version": self._one(*VERSIONS),
+            "names": list(self._one(NAMES, NAMES, NAMES[:1], ())),
+            "owners": self._owners(),
+        }
         if self._is(30):
-            return Operation("has_orphans", wanted)
+            return Operation(self._one("has_orphans", "find_stranded"), wanted)
         nonces = [str(row["owner_xid"]).partition(":")[0] for row in self.oracle.workflows.values()]
         nonce = self._one(*nonces) if nonces and self._is(15) else self._new("nonce")
         own = {"nonce": nonce, "lease_id": self._lease(), "executor_id": self._one("local", "vm")}
@@ -354,7 +360,11 @@ class Generator:
 
     def _claimant(self) -> Claimant:
         names = self._one(NAMES, NAMES, NAMES[:1])
-        return Claimant(self._lease(), self._one("local", "vm"), self._one(*VERSIONS), list(names))
+        return Claimant(self._lease(), self._one("local", "vm"), self._one(*VERSIONS), list(names), self._owners())
+
+    def _owners(self) -> list[str]:
+        """Classes and instances that are there."""
+        return list(self._one(OWNERS, OWNERS, OWNERS[:1], ()))
 
     def _claim_enqueued(self) -> Operation:
         rules = self._one(*QUEUES)
@@ -375,7 +385,7 @@ class Generator:
             case 1:
                 names = list(self._one(NAMES, NAMES[:1], ()))
                 wanted = {"queues": queues, "application_version": self._one(*VERSIONS), "names": names}
-                return Operation("find_waiting", wanted)
+                return Operation("find_waiting", {**wanted, "owners": self._owners()})
             case 2:
                 return Operation("find_queues", {})
             case _:
@@ -406,7 +416,8 @@ class Generator:
             executor_id=None,
             application_version=self._one(None, *VERSIONS),
             timeout_ms=self._one(None, 300),
-            place=Place(INTERNAL_QUEUE, self._one("round a", "round b"), user=self._one(None, "alice")),
+            authentication=self._one(*WHO),
+            place=Place(INTERNAL_QUEUE, self._one("round a", "round b")),
         )
         queue = self._one(None, "plain", "few")
         call = Round(

@@ -80,6 +80,7 @@ _IN_NO_ORDER = frozenset(
         "find_waiting",
         "find_queues",
         "find_unknown_functions",
+        "find_stranded",
     }
 )
 
@@ -124,7 +125,7 @@ def verdicts(operation: Operation, answer: Any) -> set[str]:
     if name == "debounce":
         kind = "refused run" if isinstance(answer, RunAnswer) else type(answer).__name__
         if isinstance(answer, AlreadyExists):
-            kind += " of this" if answer.name == operation.arguments["call"].start.name else " of another"
+            kind += " of this" if answer.runs_as(operation.arguments["call"].start) else " of another"
         elif isinstance(answer, Debounced):
             is_new = answer.workflow_id == operation.arguments["call"].start.workflow_id
             kind += " anew" if is_new else " off"
@@ -156,8 +157,8 @@ def _run(answer: RunAnswer, token: str) -> Iterable[str]:
 
 
 _SOME_OR_NONE = (
-    "has_orphans claim_orphans bury_lease renew_lease read_live_leases count_claims read_claims read_owners "
-    "read_checkpoints read_stopping cancel cancel_overdue resume delete find_partitions find_waiting "
+    "find_stranded has_orphans claim_orphans bury_lease renew_lease read_live_leases count_claims read_claims "
+    "read_owners read_checkpoints read_stopping cancel cancel_overdue resume delete find_partitions find_waiting "
     "find_queues find_unknown_functions forget_starts put_back release_delayed read_workflows read_steps "
     "read_events find send_message forget_expired_keys claim_enqueued"
 )

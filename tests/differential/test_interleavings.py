@@ -51,7 +51,7 @@ def commit(*parts: Any) -> Operation:
 def claim(lease_id: str, limit: int = 10) -> Operation:
     """An executor takes up orphans."""
     own = {"nonce": f"by {lease_id}", "lease_id": lease_id, "executor_id": "local"}
-    return call("claim_orphans", **own, application_version=VERSION, names=["work"], limit=limit)
+    return call("claim_orphans", **own, application_version=VERSION, names=["work"], owners=[], limit=limit)
 
 
 def dequeue(lease_id: str, rules: QueueRules, room: int = 1) -> Operation:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dbos.model.authentication import Authentication
 from dbos.model.queues import INTERNAL_QUEUE, QueueRules
 from dbos.model.values import ClaimedWorkflow, Place, RunAnswer
 from dbos.storage.claims import read_duties
@@ -197,9 +198,10 @@ def test_a_round_that_is_resumed_starts_at_once_and_is_closed(database: Database
 
 def test_a_round_goes_to_its_queue_with_its_place_there(database: Database) -> None:
     one = call("w1", deduplication_id="one")
-    place = Place(INTERNAL_QUEUE, "work-key", priority=5, partition_key="p", user="alice", roles='["admin"]')
+    place = Place(INTERNAL_QUEUE, "work-key", priority=5, partition_key="p")
     nobody: dict[str, Any] = {"token": None, "lease_id": None, "status": "ENQUEUED", "executor_id": None}
-    started_as = start("w1", **nobody, place=place)
+    who = Authentication("alice", ("admin",))
+    started_as = start("w1", **nobody, place=place, authentication=who)
     debounce(database, Round(started_as, HOUR_MS, None, one.queue, one.deduplication_id))
     close(database)
     columns = "queue_name, deduplication_id, priority, queue_partition_key, authenticated_user, authenticated_roles"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast, overload
 
 from dbos.api.functions import marked_as
 from dbos.model.limits import check_key
 from dbos.model.queues import SEPARATOR
 from dbos.runtime.classes import DecoratedClass, MethodKind
-from dbos.runtime.registry import REGISTRY
+from dbos.runtime.registry import REGISTRY, WorkflowFunction
 
 T = TypeVar("T")
 
@@ -92,14 +92,21 @@ def _methods(cls: type) -> dict[str, MethodKind]:
     """The kinds of the methods that can run as workflows, by recorded name; also of those that others override."""
     kinds: dict[str, MethodKind] = {}
     for base in cls.__mro__:
-        for member in vars(base).values():
-            is_wrapped = isinstance(member, staticmethod | classmethod)
-            workflow = marked_as(cast(Any, member).__func__ if is_wrapped else member)
-            if workflow is None:
-                continue
-            if isinstance(member, staticmethod):
-                kind = MethodKind.STATIC
-            else:
-                kind = MethodKind.CLASS if isinstance(member, classmethod) else MethodKind.INSTANCE
+        for workflow, kind in workflows_of(base):
             kinds.setdefault(workflow.name, kind)
     return kinds
+
+
+def workflows_of(cls: type) -> Iterator[tuple[WorkflowFunction, MethodKind]]:
+    """The methods that the class itself defines and that can run as workflows, each with its kind."""
+    for member in vars(cls).values():
+        kind = _kind_of(member)
+        workflow = marked_as(member if kind is MethodKind.INSTANCE else member.__func__)
+        if workflow is not None:
+            yield workflow, kind
+
+
+def _kind_of(member: object) -> MethodKind:
+    if isinstance(member, staticmethod):
+        return MethodKind.STATIC
+    return MethodKind.CLASS if isinstance(member, classmethod) else MethodKind.INSTANCE

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dbos.api.instance import new_workflow_id
 from dbos.api.queues import check_options, check_queue_name, refuse_deduplication_in_partition
+from dbos.api.roles import check_roles
 from dbos.error import DBOSQueueDeduplicatedError
+from dbos.model.authentication import NOBODY, Authentication
 from dbos.model.limits import MAX_QUEUE_BYTES, check_key, check_timeout, check_workflow_id
 from dbos.model.status import ENQUEUED
 from dbos.model.values import AlreadyExists, Deduplicated, LeaseLost, Place, WorkflowStart
@@ -105,6 +106,7 @@ def client_start(
         executor_id=None,
         class_name=_text(given, "class_name"),
         config_name=_text(given, "instance_name"),
+        authentication=_authentication(given),
         application_version=waiting.app_version,
         timeout_ms=_timeout_ms(given),
         place=Place(
@@ -112,8 +114,6 @@ def client_start(
             deduplication_id=waiting.deduplication_id,
             priority=waiting.priority or 0,
             partition_key=waiting.partition_key,
-            user=_text(given, "authenticated_user"),
-            roles=_roles(given),
         ),
     )
 
@@ -163,12 +163,8 @@ def _timeout_ms(given: Mapping[str, Any]) -> int | None:
     return round(timeout_s * 1000)
 
 
-def _roles(given: Mapping[str, Any]) -> str | None:
-    roles = given.get("authenticated_roles")
-    if roles is None:
-        return None
-    if not isinstance(roles, list) or not all(isinstance(role, str) for role in cast("list[object]", roles)):
-        raise TypeError("EnqueueOptions: authenticated_roles must be a list of str.")
-    for role in cast("list[str]", roles):
-        check_key(role, "EnqueueOptions: a role")
-    return json.dumps(roles)
+def _authentication(given: Mapping[str, Any]) -> Authentication:
+    user, roles = _text(given, "authenticated_user"), given.get("authenticated_roles")
+    if user is None and roles is None:
+        return NOBODY
+    return Authentication(user, None if roles is None else check_roles(roles, "EnqueueOptions: authenticated_roles"))

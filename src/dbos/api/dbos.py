@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from dbos.api.authentication import AuthenticationMethods
 from dbos.api.classes import ClassMethods
+from dbos.api.classproperty import classproperty
 from dbos.api.config import DBOSConfig, check_config
 from dbos.api.instance import is_launched
 from dbos.api.lifecycle import Application, set_up_logging
@@ -25,25 +27,12 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from flask import Flask
 
-T = TypeVar("T")
-
 _logger = logging.getLogger("dbos")
 _lock = threading.Lock()
 _launching = threading.Lock()
 
 
-class _classproperty(Generic[T]):
-    """A read-only property of the class and of its instances."""
-
-    def __init__(self, function: Callable[[Any], T]) -> None:
-        self._function = function
-        self.__doc__ = function.__doc__
-
-    def __get__(self, instance: object, owner: type) -> T:
-        return self._function(owner)
-
-
-class DBOS(ClassMethods, WorkflowMethods, MessagingMethods, ManagementMethods, UpgradingMethods):
+class DBOS(ClassMethods, AuthenticationMethods, WorkflowMethods, MessagingMethods, ManagementMethods, UpgradingMethods):
     """Durable workflows.
 
     ``DBOS(config=...)`` configures the application, ``DBOS.launch()`` starts it. The decorators work before either.
@@ -135,34 +124,34 @@ class DBOS(ClassMethods, WorkflowMethods, MessagingMethods, ManagementMethods, U
         """
         cls._configured("DBOS.reset_system_database()").reset_system_database()
 
-    @_classproperty
+    @classproperty
     def logger(cls) -> logging.Logger:
         """The library's logger, for workflows and steps to use: ``logging.getLogger("dbos")``."""
         return _logger
 
-    @_classproperty
+    @classproperty
     def workflow_id(cls) -> str | None:
         """The id of the workflow that the running code belongs to; ``None`` outside of workflows."""
         run = CONTEXT.get().run
         return None if run is None else run.workflow_id
 
-    @_classproperty
+    @classproperty
     def step_id(cls) -> int | None:
         """The number of the running step in its workflow, from 1; ``None`` outside of steps."""
         step = CONTEXT.get().step
         return None if step is None else step.step_id
 
-    @_classproperty
+    @classproperty
     def step_status(cls) -> StepStatus | None:
         """The running step's number and attempt; ``None`` outside of steps."""
         return CONTEXT.get().step
 
-    @_classproperty
+    @classproperty
     def application_version(cls) -> str:
         """The version that workflows started here are tagged with."""
         return DBOS._configured("DBOS.application_version").application_version
 
-    @_classproperty
+    @classproperty
     def executor_id(cls) -> str:
         """The label of this process."""
         return DBOS._configured("DBOS.executor_id").settings.executor_id

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from dbos.api.instance import get_executor, new_workflow_id, recording_run, refuse_in_step
+from dbos.api.roles import authorize, call_plainly, without_guard
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSException
 from dbos.runtime.children import call_child, child_id
@@ -17,6 +18,7 @@ from dbos.runtime.classes import target_of
 from dbos.runtime.context import CONTEXT, Context
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
 from dbos.runtime.registry import REGISTRY, TEMPORARY_PREFIX, WorkflowFunction
+from dbos.runtime.run import Run
 from dbos.runtime.starting import Call, call_workflow
 from dbos.runtime.steps import StepRules, run_step
 
@@ -42,6 +44,7 @@ class Decorator(Protocol):
 
 def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_attempts: int | None) -> Callable[P, R]:
     """Register the function as a workflow and return what runs it as one."""
+    function, required_roles = without_guard(function)
     require_function(function, "workflow")
     if max_recovery_attempts is not None and max_recovery_attempts < 0:
         raise ValueError(f"max_recovery_attempts is {max_recovery_attempts}, and must not be negative.")
@@ -50,6 +53,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
         function=function,
         is_async=is_coroutine_function(function),
         max_recovery_attempts=max_recovery_attempts,
+        required_roles=required_roles,
     )
     REGISTRY.add(workflow)
 
@@ -80,16 +84,20 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
 
 def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
     """Return what runs the function as a step when a workflow calls it, and calls it plainly otherwise."""
+    function, required_roles = without_guard(function)
     is_async = is_coroutine_function(function)
+
+    def step(run: Run, context: Context, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Core[Ending[Any]]:
+        authentication = authorize(alone, context)
+        return run_step(run, run.next_function_id(), rules, function, args, kwargs, authentication)
+
     if is_async:
 
         def call_async(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
             context, is_recorded = recording_run()
             if context.run is None or not is_recorded:
-                return cast("Coroutine[Any, Any, Any]", function(*args, **kwargs))
-            run = context.run
-            core = run_step(run, run.next_function_id(), rules, function, args, kwargs)
-            return _named(core, function)
+                return cast("Coroutine[Any, Any, Any]", call_plainly(alone, function, args, kwargs))
+            return _named(step(context.run, context, args, kwargs), function)
 
         wrapper: Callable[..., Any] = _as_coroutine_function(functools.wraps(function)(call_async))
     else:
@@ -97,13 +105,14 @@ def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
         def call_sync(*args: Any, **kwargs: Any) -> Any:
             context, is_recorded = recording_run()
             if context.run is None or not is_recorded:
-                return function(*args, **kwargs)
-            run = context.run
-            return drive(run_step(run, run.next_function_id(), rules, function, args, kwargs))
+                return call_plainly(alone, function, args, kwargs)
+            return drive(step(context.run, context, args, kwargs))
 
         wrapper = functools.wraps(function)(call_sync)
     # Started on its own, a step runs as a workflow that calls it.
-    alone = WorkflowFunction(TEMPORARY_PREFIX + rules.name, wrapper, is_async, is_temporary=True)
+    alone = WorkflowFunction(
+        TEMPORARY_PREFIX + rules.name, wrapper, is_async, is_temporary=True, required_roles=required_roles
+    )
     REGISTRY.add_temporary(alone)
     setattr(wrapper, _FUNCTION, alone)
     return cast("Callable[P, R]", wrapper)
@@ -156,12 +165,15 @@ def new_call(
 
     Raises:
         DBOSException: It is a method, and recovery could not find what it is called on.
+        DBOSNotAuthorizedError: It requires a role that the user does not have.
     """
-    target = target_of(workflow, args)
+    target, authentication = target_of(workflow, args), authorize(workflow, context)
     parent = context.run
     function_id = 0 if parent is None else parent.next_function_id()
     workflow_id = take_next_id(context) or (new_workflow_id() if parent is None else child_id(parent, function_id))
-    return Call(workflow, workflow_id, args[len(target.passed) :], kwargs, context.timeout, target), function_id
+    recorded = args[len(target.passed) :]
+    call = Call(workflow, workflow_id, recorded, kwargs, context.timeout, target, authentication)
+    return call, function_id
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

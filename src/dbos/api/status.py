@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypedDict
 
+from dbos.model.authentication import parse_roles
 from dbos.serialization.codec import Codec
 from dbos.storage.reads import StepRow, WorkflowRow
 
@@ -122,13 +122,8 @@ def step_info(row: StepRow, codec: Codec) -> StepInfo:
 
 def _roles(text: str) -> list[str]:
     """The stored JSON list; what is no such list, and was not written by this library, shows as its text."""
-    try:
-        roles: Any = json.loads(text)
-    except ValueError:
-        return [text]
-    if not isinstance(roles, list):
-        return [text]
-    return [str(role) for role in roles]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    roles = parse_roles(text)
+    return [text] if roles is None else list(roles)
 
 
 def epoch_ms(time: object, name: str) -> int | None:

@@ -22,8 +22,9 @@ from dbos.api.reads import status_core
 from dbos.api.status import WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
 from dbos.runtime.children import run_child_when_durable, start_child
-from dbos.runtime.context import CONTEXT
+from dbos.runtime.context import CONTEXT, Context
 from dbos.runtime.drivers import Core, Ending, Returned, drive, drive_async
+from dbos.runtime.run import Run
 from dbos.runtime.starting import Launched, start_in_background
 from dbos.runtime.steps import StepRules, run_step
 
@@ -120,9 +121,7 @@ class WorkflowMethods:
         context, is_recorded = recording_run()
         if context.run is None or not is_recorded:
             return function(*args, **kwargs)
-        core = run_step(
-            context.run, context.run.next_function_id(), _rules(options or {}, function), function, args, kwargs
-        )
+        core = _step_core(context.run, context, options or {}, function, args, kwargs)
         return drive_async(core) if is_coroutine_function(function) else drive(core)
 
     @overload
@@ -149,9 +148,7 @@ class WorkflowMethods:
         context, is_recorded = recording_run()
         if context.run is None or not is_recorded:
             return _plainly(function, args, kwargs)
-        core = run_step(
-            context.run, context.run.next_function_id(), _rules(options or {}, function), function, args, kwargs
-        )
+        core = _step_core(context.run, context, options or {}, function, args, kwargs)
         return drive_async(core)
 
     # -- starting
@@ -252,6 +249,18 @@ class WorkflowMethods:
     def get_result_async(cls, workflow_id: str, *, polling_interval_sec: float = 1.0) -> Coroutine[Any, Any, Any]:
         """As ``get_result``."""
         return drive_async(result_core(workflow_id, polling_interval_s=polling_interval_sec))
+
+
+def _step_core(
+    run: Run,
+    context: Context,
+    options: StepOptions,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Core[Ending[Any]]:
+    rules = _rules(options, function)
+    return run_step(run, run.next_function_id(), rules, function, args, kwargs, context.authentication)
 
 
 def _start_core(

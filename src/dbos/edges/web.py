@@ -14,7 +14,7 @@ from dbos.error import (
     DBOSWorkflowConflictIDError,
 )
 from dbos.model.limits import check_workflow_id
-from dbos.runtime.context import Context, NextId
+from dbos.runtime.context import Context, Identity, NextId
 
 _logger = logging.getLogger("dbos")
 
@@ -43,9 +43,8 @@ def context_of_request(key: str | None) -> Context:
     Raises:
         ValueError: The key cannot be the id of a workflow.
     """
-    if not key:
-        return Context()
-    return Context(next_id=NextId(check_workflow_id(key), is_of_request=True))
+    next_id = NextId(check_workflow_id(key), is_of_request=True) if key else None
+    return Context(next_id=next_id, identity=Identity())
 
 
 def answer_to_bad_key(error: ValueError) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dbos.model.authentication import NOBODY, Authentication, stored_authentication
 from dbos.model.queues import SEPARATOR
 
 
@@ -26,16 +27,12 @@ class Place:
         deduplication_id: Of those with this id, the queue holds one at a time.
         priority: The lowest goes first.
         partition_key: The part of the queue, if it is partitioned.
-        user: Who it is started for.
-        roles: What that one may do, as JSON.
     """
 
     queue: str
     deduplication_id: str | None = None
     priority: int = 0
     partition_key: str | None = None
-    user: str | None = None
-    roles: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,7 @@ class WorkflowStart:
     executor_id: str | None
     class_name: str | None = None
     config_name: str | None = None
+    authentication: Authentication = NOBODY
     application_version: str | None = None
     application_id: str | None = None
     parent_workflow_id: str | None = None
@@ -282,6 +280,9 @@ class ClaimedWorkflow:
     name: str
     class_name: str | None
     config_name: str | None
+    user: str | None
+    assumed_role: str | None
+    roles: str | None
     inputs: str | None
     serialization: str | None
     recovery_attempts: int
@@ -289,6 +290,11 @@ class ClaimedWorkflow:
     queue: str | None = None
     partition_key: str | None = None
     is_fresh: bool = False
+
+    @property
+    def authentication(self) -> Authentication:
+        """Whom it runs for."""
+        return stored_authentication(self.user, self.assumed_role, self.roles)
 
 
 @dataclass(frozen=True, slots=True)

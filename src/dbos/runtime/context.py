@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dbos.model.authentication import NOBODY, Authentication
+
 if TYPE_CHECKING:
     from dbos.runtime.run import Run
 
@@ -63,15 +65,35 @@ class SetEnqueuing:
     partition_key: str | None = None
 
 
+class Identity:
+    """Whom the running code acts for; changed by ``DBOS.set_authentication``, for all that copied the context."""
+
+    __slots__ = ("authentication",)
+
+    def __init__(self, authentication: Authentication = NOBODY) -> None:
+        self.authentication = authentication
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where the running code is: in a run, in a step of it, or in neither; and what was set for workflows it starts."""
+    """Where the running code is: in a run, in a step of it, or in neither; and what was set for workflows it starts.
+
+    Without an ``identity`` it acts for whom the run does.
+    """
 
     run: Run | None = None
     step: StepStatus | None = None
     next_id: NextId | None = None
     timeout: SetTimeout | None = None
     enqueuing: SetEnqueuing = SetEnqueuing()
+    identity: Identity | None = None
+
+    @property
+    def authentication(self) -> Authentication:
+        """Whom the running code acts for."""
+        if self.identity is not None:
+            return self.identity.authentication
+        return NOBODY if self.run is None else self.run.authentication
 
 
 OUTSIDE = Context()

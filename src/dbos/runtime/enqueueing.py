@@ -128,6 +128,7 @@ def enqueued_row(executor: Executor, queued: QueuedCall, parent: Run | None = No
         executor_id=None,
         class_name=call.target.class_name,
         config_name=call.target.config_name,
+        authentication=call.authentication,
         application_version=queued.application_version,
         application_id=executor.application_id,
         parent_workflow_id=None if parent is None else parent.workflow_id,

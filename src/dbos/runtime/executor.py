@@ -224,6 +224,7 @@ class Executor(Gateway):
         """A run that is about to be started; nobody finds it by its workflow's id yet."""
         args = call.target.passed + call.args
         run = Run(self, call.function, call.workflow_id, self.new_token(), self.lease_id, args, call.kwargs)
+        run.authentication = call.authentication
         self._runs[run.log.token] = run
         return run
 

@@ -149,6 +149,7 @@ class Recovery:
             return
         try:
             target = executor.registry.classes.find(function, workflow.class_name, workflow.config_name)
+            run.authentication = workflow.authentication.entering(function.name, function.required_roles)
             args, run.kwargs = _decode_inputs(executor, workflow)
             run.args = target.passed + args
         except DBOSException as error:

@@ -22,7 +22,7 @@ TEMPORARY_PREFIX = "<temp>."
 """Begins the name of the workflow that a step runs as when it is started on its own."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class WorkflowFunction:
     """A function that can run as a workflow.
 
@@ -32,6 +32,8 @@ class WorkflowFunction:
         is_async: Whether it is a coroutine function.
         max_recovery_attempts: How often it is recovered before it is given up; ``None``: without limit.
         is_temporary: Whether it stands for a step that is run on its own.
+        required_roles: Whoever calls it must have one of them; empty: none is required, ``None``: nothing was said.
+            Decorators that are above this one's say it later.
     """
 
     name: str
@@ -39,6 +41,7 @@ class WorkflowFunction:
     is_async: bool
     max_recovery_attempts: int | None = 100
     is_temporary: bool = False
+    required_roles: tuple[str, ...] | None = None
 
 
 class Registry:

@@ -19,6 +19,7 @@ from dbos.error import (
     DBOSUnexpectedStepError,
     DBOSWorkflowCancelledError,
 )
+from dbos.model.authentication import NOBODY
 from dbos.model.status import CANCELLED
 from dbos.model.values import Checkpoint, Effect, RecordedStep, RunAnswer
 from dbos.runtime.classes import conflict_of
@@ -78,6 +79,7 @@ class Run:
     Attributes:
         deferred: What went wrong with a child's start after it was submitted; raised at the next barrier.
         unsettled_children: The function ids of children of which is not known yet whether they started.
+        authentication: Whom the workflow runs for.
         ended: Settled with how the workflow ended, as it is recorded.
         recorded: The checkpoints to replay from, by function id.
         seen_at: When this run last heard that it owns the workflow and may go on; monotonic.
@@ -97,6 +99,7 @@ class Run:
         "_last_recorded_id",
         "_next_function_id",
         "args",
+        "authentication",
         "deadline_ms",
         "deferred",
         "ended",
@@ -135,6 +138,7 @@ class Run:
         self.workflow_id = workflow_id
         self.args = args
         self.kwargs = kwargs or _NOTHING
+        self.authentication = NOBODY
         self.ended: Promise[Ending[Any]] = Promise()
         self.log = RunLog(workflow_id, token)
         self.lease_id = lease_id
@@ -186,6 +190,7 @@ class Run:
             self.kwargs,
             recorded,
         )
+        run.authentication = self.authentication
         run.ended, run.deadline_ms, run.has_begun = self.ended, self.deadline_ms, True
         run.loop, run.task, run.stop, run.slot = self.loop, self.task, self.stop, self.slot
         self.is_over, self.stop = True, RunOutdated(f"Workflow {self.workflow_id!r} was begun anew")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dbos.model.authentication import NOBODY, Authentication
 from dbos.model.status import PENDING
 from dbos.model.values import AlreadyExists, Deduplicated, LeaseLost, StartAnswer, Started, WorkflowStart
 from dbos.runtime.classes import NO_TARGET, Target, conflict_of
@@ -39,6 +40,7 @@ class Call:
         kwargs: The keyword arguments.
         timeout: What was set for it; ``None`` if nothing was.
         target: What a method is called on.
+        authentication: Whom it is called for.
     """
 
     function: WorkflowFunction
@@ -47,6 +49,7 @@ class Call:
     kwargs: Mapping[str, Any]
     timeout: SetTimeout | None = None
     target: Target = NO_TARGET
+    authentication: Authentication = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ def start_row(run: Run, call: Call, inputs: Encoded, parent: Run | None = None) 
         executor_id=executor.executor_id,
         class_name=call.target.class_name,
         config_name=call.target.config_name,
+        authentication=call.authentication,
         application_version=executor.application_version,
         application_id=executor.application_id,
         parent_workflow_id=None if parent is None else parent.workflow_id,

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dbos.error import DBOSMaxStepRetriesExceeded
+from dbos.model.authentication import Authentication
 from dbos.model.limits import MAX_RETRY_INTERVAL_S
-from dbos.runtime.context import Context, StepStatus
+from dbos.runtime.context import Context, Identity, StepStatus
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned, UserCode
 from dbos.runtime.run import Run
 from dbos.serialization.codec import Codec, PickleByParts
@@ -55,17 +56,29 @@ def run_step(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    authentication: Authentication,
 ) -> Core[Ending[Any]]:
-    """Answer from the record, or wait for the barrier, run the function and record how it ended."""
+    """Answer from the record, or wait for the barrier, run the function and record how it ended.
+
+    Args:
+        run: The workflow's.
+        function_id: The step's number.
+        rules: How it is called.
+        function: What is called.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        authentication: Whom it acts for.
+    """
     recorded = run.find_recorded(function_id, rules.name)
     if recorded is not None:
         return run.replay(recorded)
     yield from run.barrier()
     started_at_ms = run.executor.clock.now_ms()
     if rules.retries_allowed:
-        ending = yield from _attempt_all(run, function_id, rules, function, args, kwargs)
+        ending = yield from _attempt_all(run, function_id, rules, function, args, kwargs, authentication)
     else:
-        ending = yield UserCode(Context(run, StepStatus(function_id, None, None)), function, args, kwargs)
+        context = _context(run, StepStatus(function_id, None, None), authentication)
+        ending = yield UserCode(context, function, args, kwargs)
     # From here to the checkpoint nothing is awaited: a step that ended is recorded, whatever happens to the caller.
     if isinstance(ending, Raised):
         _refuse_shutdown_noise(ending.error)
@@ -98,13 +111,14 @@ def _attempt_all(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    authentication: Authentication,
 ) -> Generator[Command, Any, Ending[Any]]:
     status = StepStatus(function_id, 0, rules.max_attempts)
     pause_s = rules.interval_s
     errors: list[Exception] = []
     for attempt in range(rules.max_attempts):
         status = replace(status, current_attempt=attempt)
-        ending: Ending[Any] = yield UserCode(Context(run, status), function, args, kwargs)
+        ending: Ending[Any] = yield UserCode(_context(run, status, authentication), function, args, kwargs)
         if not isinstance(ending, Raised):
             return ending
         _refuse_shutdown_noise(ending.error)
@@ -118,6 +132,12 @@ def _attempt_all(
             yield from run.pause(pause_s)
             pause_s = min(pause_s * rules.backoff_rate, MAX_RETRY_INTERVAL_S)
     return Raised(DBOSMaxStepRetriesExceeded(rules.name, rules.max_attempts, errors))
+
+
+def _context(run: Run, status: StepStatus, authentication: Authentication) -> Context:
+    """The context of a step's code. What it sets holds for the step only, as replay does not run it."""
+    identity = None if authentication is run.authentication else Identity(authentication)
+    return Context(run, status, identity=identity)
 
 
 def _refuse_shutdown_noise(error: BaseException) -> None:

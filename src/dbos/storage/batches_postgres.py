@@ -12,6 +12,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from dbos.model.authentication import NOBODY
 from dbos.model.values import (
     NO_STEPS,
     Batch,
@@ -44,7 +45,8 @@ _START_COLUMNS = (
     "id text, status text, name text, class text, config text, inputs text, format text, executor text, version text, "
     "app text, token text, lease text, parent text, timeout bigint, deadline bigint"
 )
-_PLACE_COLUMNS = "queue text, dedup text, priority bigint, part text, usr text, roles text"
+_PLACE_COLUMNS = "queue text, dedup text, priority bigint, part text"
+_AUTHENTICATION_COLUMNS = "usr text, role text, roles text"
 _STEP_COLUMNS = (
     "id text, token text, fid integer, name text, output text, error text, format text, child text, started bigint, "
     "completed bigint"
@@ -54,14 +56,18 @@ _ENDING_COLUMNS = "id text, token text, status text, output text, error text, fo
 
 
 @functools.cache
-def _insert_starts(is_one: bool, is_enqueuing: bool) -> str:
-    columns, place, its_place, conflict = _START_COLUMNS, "", "", "(workflow_uuid)"
+def _insert_starts(is_one: bool, is_enqueuing: bool, is_authenticated: bool) -> str:
+    columns, more, its_more, conflict = _START_COLUMNS, "", "", "(workflow_uuid)"
     if is_enqueuing:
         columns += ", " + _PLACE_COLUMNS
-        place = ", queue_name, deduplication_id, priority, queue_partition_key, authenticated_user, authenticated_roles"
-        its_place = ", queue, dedup, COALESCE(priority, 0), part, usr, roles"
+        more = ", queue_name, deduplication_id, priority, queue_partition_key"
+        its_more = ", queue, dedup, COALESCE(priority, 0), part"
         # That of its id, or of its deduplication id.
         conflict = ""
+    if is_authenticated:
+        columns += ", " + _AUTHENTICATION_COLUMNS
+        more += ", authenticated_user, assumed_role, authenticated_roles"
+        its_more += ", usr, role, roles"
     return f"""
 WITH {table("new", columns, is_one)}, alive AS MATERIALIZED (
     SELECT lease_id FROM {{schema}}executors
@@ -70,9 +76,9 @@ WITH {table("new", columns, is_one)}, alive AS MATERIALIZED (
 INSERT INTO {{schema}}workflow_status (
     workflow_uuid, status, name, class_name, config_name, inputs, serialization, executor_id, application_version,
     application_id, owner_xid, lease_id, parent_workflow_id, workflow_timeout_ms, workflow_deadline_epoch_ms,
-    recovery_attempts, created_at, updated_at{place})
+    recovery_attempts, created_at, updated_at{more})
 SELECT id, status, name, class, config, inputs, format, executor, version, app, token, lease, parent, timeout, deadline,
-    CASE WHEN token IS NULL THEN 0 ELSE 1 END, {{now}}, {{now}}{its_place}
+    CASE WHEN token IS NULL THEN 0 ELSE 1 END, {{now}}, {{now}}{its_more}
 FROM new WHERE lease IS NULL OR lease IN (SELECT lease_id FROM alive)
 ON CONFLICT {conflict} DO NOTHING
 RETURNING workflow_uuid"""
@@ -185,8 +191,10 @@ class PostgresBatchStore:
 def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:
     """Insert the rows of new workflows; a row that is there already stays as it is."""
     is_one, is_enqueuing = len(starts) == 1, any(start.place is not None for start in starts)
+    is_authenticated = any(start.authentication is not NOBODY for start in starts)
     rows = [_start_row(start) for start in starts]
-    inserted = transaction.rows(_insert_starts(is_one, is_enqueuing), bound("new", rows, is_one))
+    statement = _insert_starts(is_one, is_enqueuing, is_authenticated)
+    inserted = transaction.rows(statement, bound("new", rows, is_one))
     if len(inserted) == len(starts):
         return [Started()] * len(starts)
     return start_answers(transaction, starts, {row[0] for row in inserted})
@@ -280,10 +288,11 @@ def _start_row(start: WorkflowStart) -> dict[str, Any]:
             "dedup": place.deduplication_id,
             "priority": place.priority,
             "part": place.partition_key,
-            "usr": place.user,
-            "roles": place.roles,
         }
     )
+    who = start.authentication
+    if who is not NOBODY:
+        row |= {"usr": who.user, "role": who.assumed_role, "roles": who.roles_text}
     return row | {
         "id": start.workflow_id,
         "status": start.status,

@@ -36,11 +36,11 @@ INSERT INTO workflow_status (
     workflow_uuid, status, name, class_name, config_name, inputs, serialization, executor_id, application_version,
     application_id, owner_xid, lease_id, parent_workflow_id, workflow_timeout_ms, workflow_deadline_epoch_ms,
     recovery_attempts, seq, queue_name, deduplication_id, priority, queue_partition_key, authenticated_user,
-    authenticated_roles, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now}, {now})
+    assumed_role, authenticated_roles, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now}, {now})
 ON CONFLICT DO NOTHING"""
 
-_NOWHERE = (None, None, 0, None, None, None)
+_NOWHERE = (None, None, 0, None)
 
 _READ_OWNER = "SELECT owner_xid, status FROM workflow_status WHERE workflow_uuid = ?"
 
@@ -178,11 +178,14 @@ def _start_row(start: WorkflowStart, seq: int) -> tuple[Any, ...]:
         0 if start.token is None else 1,
         seq,
         *(_NOWHERE if place is None else _place_row(place)),
+        start.authentication.user,
+        start.authentication.assumed_role,
+        start.authentication.roles_text,
     )
 
 
 def _place_row(place: Place) -> tuple[Any, ...]:
-    return (place.queue, place.deduplication_id, place.priority, place.partition_key, place.user, place.roles)
+    return (place.queue, place.deduplication_id, place.priority, place.partition_key)
 
 
 def _checkpoint_row(run: RunWrites, checkpoint: Checkpoint) -> tuple[Any, ...]:

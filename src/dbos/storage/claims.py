@@ -62,7 +62,8 @@ WHERE workflow_uuid ANY_OF(:ids) AND status = 'PENDING' AND """
 )
 
 _READ_CLAIMED = """
-SELECT workflow_uuid, owner_xid, name, class_name, config_name, inputs, serialization, recovery_attempts,
+SELECT workflow_uuid, owner_xid, name, class_name, config_name, authenticated_user, assumed_role, authenticated_roles,
+    inputs, serialization, recovery_attempts,
     workflow_deadline_epoch_ms
 FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids) AND owner_xid = :nonce || ':' || workflow_uuid
 ORDER BY +seq"""

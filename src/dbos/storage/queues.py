@@ -39,8 +39,9 @@ SET status = 'PENDING', owner_xid = :nonce || ':' || row.workflow_uuid, lease_id
     recovery_attempts = COALESCE(recovery_attempts, 0) + 1, started_at_epoch_ms = {now}, updated_at = {now},
     workflow_deadline_epoch_ms = COALESCE(workflow_deadline_epoch_ms, {now} + workflow_timeout_ms)"""
 
-_CLAIMED_COLUMNS = """row.workflow_uuid, owner_xid, name, class_name, config_name, inputs, serialization,
-    recovery_attempts, workflow_deadline_epoch_ms, queue_name, queue_partition_key"""
+_CLAIMED_COLUMNS = """row.workflow_uuid, owner_xid, name, class_name, config_name, authenticated_user, assumed_role,
+    authenticated_roles, inputs, serialization, recovery_attempts, workflow_deadline_epoch_ms, queue_name,
+    queue_partition_key"""
 
 _CLAIM_BY_ID = f"""
 UPDATE {{schema}}workflow_status AS row
@@ -297,17 +298,17 @@ def _claim(
 
 
 def _in_order(rows: Sequence[Row]) -> list[ClaimedWorkflow]:
-    return [_workflow(row, _is_fresh(row, row[11])) for row in sorted(rows, key=lambda row: row[12:])]
+    return [_workflow(row, _is_fresh(row, row[14])) for row in sorted(rows, key=lambda row: row[15:])]
 
 
 def _workflow(row: Row, is_fresh: bool) -> ClaimedWorkflow:
-    columns: list[Any] = [*row[:11], is_fresh]
+    columns: list[Any] = [*row[:14], is_fresh]
     return ClaimedWorkflow(*columns)
 
 
 def _is_fresh(row: Row, started_at: int | None) -> bool:
     # What is resumed or forked has checkpoints before its first start from here.
-    return started_at is None and row[9] != INTERNAL_QUEUE
+    return started_at is None and row[12] != INTERNAL_QUEUE
 
 
 def _in_partition(rules: QueueRules) -> str:

@@ -64,18 +64,37 @@ class Claims(Tables):
 
     # -- claims
 
-    def has_orphans(self, application_version: str, names: Sequence[str]) -> bool:
-        return bool(self._orphans(application_version, names))
+    def has_orphans(self, application_version: str, names: Sequence[str], owners: Sequence[str]) -> bool:
+        return bool(self._orphans(application_version, names, owners))
+
+    def find_stranded(
+        self, application_version: str, names: Sequence[str], owners: Sequence[str]
+    ) -> list[tuple[str, str | None, str | None]]:
+        """Those that nobody runs, and that these functions, classes and instances cannot run."""
+        return list(
+            {
+                (row["name"], row["class_name"], row["config_name"])
+                for row in self._left_alone(application_version)
+                if not can_run(row, names, owners)
+            }
+        )
 
     def claim_orphans(
-        self, nonce: str, lease_id: str, executor_id: str, application_version: str, names: Sequence[str], limit: int
+        self,
+        nonce: str,
+        lease_id: str,
+        executor_id: str,
+        application_version: str,
+        names: Sequence[str],
+        owners: Sequence[str],
+        limit: int,
     ) -> list[ClaimedWorkflow]:
         """Under a live lease; asked again with the same nonce, what was claimed the first time."""
         if not self.is_alive(lease_id):
             return []
         claimed = [row for row in self._pending(lease_id) if row["owner_xid"] == f"{nonce}:{row['workflow_uuid']}"]
         if not claimed:
-            claimed = self._orphans(application_version, names)[:limit]
+            claimed = self._orphans(application_version, names, owners)[:limit]
             for row in claimed:
                 row.update(
                     owner_xid=f"{nonce}:{row['workflow_uuid']}",
@@ -138,7 +157,12 @@ class Claims(Tables):
     def _pending(self, lease_id: str) -> list[Row]:
         return [row for row in self.workflows.values() if row["status"] == "PENDING" and row["lease_id"] == lease_id]
 
-    def _orphans(self, application_version: str, names: Sequence[str]) -> list[Row]:
+    def _orphans(self, application_version: str, names: Sequence[str], owners: Sequence[str]) -> list[Row]:
+        return [
+            row for row in self._left_alone(application_version) if can_run(row, names, owners) and self.is_in_time(row)
+        ]
+
+    def _left_alone(self, application_version: str) -> list[Row]:
         """What came from a queue goes back there, and is no orphan."""
         return [
             row
@@ -146,15 +170,22 @@ class Claims(Tables):
             if row["status"] == "PENDING"
             and row["queue_name"] is None
             and row["application_version"] == application_version
-            and row["name"] in names
             and self.is_orphan(row)
-            and self.is_in_time(row)
         ]
+
+
+def can_run(row: Row, names: Sequence[str], owners: Sequence[str]) -> bool:
+    """Whether a process that has these functions, and these classes and instances, can run the workflow."""
+    owner = None if row["class_name"] is None else f"{row['class_name']}\x1f{row['config_name'] or ''}"
+    return row["name"] in names and (owner is None or owner in owners)
 
 
 def claimed_workflow(row: Row) -> ClaimedWorkflow:
     """What its claimer is told of a workflow."""
-    columns = ("workflow_uuid", "owner_xid", "name", "class_name", "config_name", "inputs", "serialization")
+    columns = (
+        *("workflow_uuid", "owner_xid", "name", "class_name", "config_name"),
+        *("authenticated_user", "assumed_role", "authenticated_roles", "inputs", "serialization"),
+    )
     values = [row[column] for column in columns]
     return ClaimedWorkflow(*values, row["recovery_attempts"], row["workflow_deadline_epoch_ms"])
 

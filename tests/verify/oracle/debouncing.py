@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dbos.model.values import AlreadyExists, Deduplicated, RunAnswer
 from dbos.storage.debouncing import Caller, DebounceAnswer, Debounced, Round, RoundTaken
-from tests.verify.oracle.journal import Journal
+from tests.verify.oracle.journal import Journal, is_same
 from tests.verify.oracle.management import INTERNAL
 from tests.verify.oracle.tables import STEP_COLUMNS
 
@@ -29,7 +29,7 @@ class Debouncing(Journal):
         answer = self._debounce(call)
         if isinstance(answer, Debounced):
             child = answer.workflow_id
-        elif isinstance(answer, AlreadyExists) and answer.name == call.start.name:
+        elif isinstance(answer, AlreadyExists) and is_same(answer, call.start):
             child = call.start.workflow_id
         else:
             return answer

@@ -74,6 +74,9 @@ class Journal(Tables):
             name=start.name,
             class_name=start.class_name,
             config_name=start.config_name,
+            authenticated_user=start.authentication.user,
+            assumed_role=start.authentication.assumed_role,
+            authenticated_roles=start.authentication.roles_text,
             inputs=start.inputs,
             serialization=start.serialization,
             executor_id=start.executor_id,
@@ -92,8 +95,6 @@ class Journal(Tables):
                 deduplication_id=place.deduplication_id,
                 priority=place.priority,
                 queue_partition_key=place.partition_key,
-                authenticated_user=place.user,
-                authenticated_roles=place.roles,
             )
         return True
 
@@ -205,5 +206,10 @@ class Journal(Tables):
         return answers
 
     def _is_refused(self, child: ChildStart, answer: StartAnswer) -> bool:
-        is_conflict = isinstance(answer, AlreadyExists) and answer.name != child.start.name
+        is_conflict = isinstance(answer, AlreadyExists) and not is_same(answer, child.start)
         return is_conflict or isinstance(answer, LeaseLost | Deduplicated)
+
+
+def is_same(answer: AlreadyExists, start: WorkflowStart) -> bool:
+    """Whether the id belongs to a workflow of the same function, on the same class and instance."""
+    return (answer.name, answer.class_name, answer.config_name) == (start.name, start.class_name, start.config_name)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dbos.model.queues import QueueRules
 from dbos.model.values import ClaimedWorkflow
 from dbos.storage.queues import Claim, Claimant
-from tests.verify.oracle.claims import claimed_workflow
+from tests.verify.oracle.claims import can_run, claimed_workflow
 from tests.verify.oracle.management import INTERNAL
 from tests.verify.oracle.tables import Row, Tables
 
@@ -92,7 +92,7 @@ class Queues(Tables):
             if _waits(row)
             and row["queue_name"] == rules.name
             and row["application_version"] in (None, claimant.application_version)
-            and row["name"] in claimant.names
+            and can_run(row, claimant.names, claimant.owners)
             and self.is_in_time(row)
             and _is_in(row, rules, partition)
         ]
@@ -127,12 +127,14 @@ class Queues(Tables):
         partitioned = replace(rules, is_partitioned=True)
         return [key or None for key in sorted(keys) if len(self._running(partitioned, key)) < most]
 
-    def find_waiting(self, queues: Sequence[str], application_version: str, names: Sequence[str]) -> list[str]:
+    def find_waiting(
+        self, queues: Sequence[str], application_version: str, names: Sequence[str], owners: Sequence[str]
+    ) -> list[str]:
         return [
             queue
             for queue in queues
             if any(
-                row["application_version"] in (None, application_version) and row["name"] in names
+                row["application_version"] in (None, application_version) and can_run(row, names, owners)
                 for row in self._waiting_on(queue)
             )
         ]
@@ -140,13 +142,18 @@ class Queues(Tables):
     def find_queues(self) -> list[str]:
         return sorted({row["queue_name"] for row in self.workflows.values() if _waits(row)})
 
-    def find_unknown_functions(self, queues: Sequence[str], claimant: Claimant) -> list[tuple[str, str]]:
+    def find_unknown_functions(
+        self, queues: Sequence[str], claimant: Claimant
+    ) -> list[tuple[str, str, str | None, str | None]]:
         return [
-            (queue, name)
+            (queue, *function)
             for queue in queues
             for version in (claimant.application_version, None)
-            for name in sorted({r["name"] for r in self._waiting_on(queue) if r["application_version"] == version})
-            if name not in claimant.names
+            for function in {
+                (row["name"], row["class_name"], row["config_name"])
+                for row in self._waiting_on(queue)
+                if row["application_version"] == version and not can_run(row, claimant.names, claimant.owners)
+            }
         ]
 
     def note_starts(self, tokens: Sequence[str]) -> None:
