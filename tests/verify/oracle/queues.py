@@ -173,7 +173,7 @@ class Queues(Tables):
             del self.starts[token]
         return len(over)
 
-    def put_back(self, application_version: str) -> set[str]:
+    def put_back(self, application_version: str) -> dict[str, str]:
         """What nobody runs any more waits again, at its old place."""
         rows = [
             row
@@ -186,7 +186,7 @@ class Queues(Tables):
         self.note_starts([row["owner_xid"] for row in rows])
         for row in rows:
             row.update(status="ENQUEUED", owner_xid=None, lease_id=None, updated_at=self.now)
-        return {row["queue_name"] for row in rows}
+        return {row["workflow_uuid"]: row["queue_name"] for row in rows}
 
     def release_delayed(self) -> int:
         """What is due goes to its queue, if its deduplication id is free there: of several the one that began first."""
