@@ -27,7 +27,7 @@ def administer() -> str:
 EXPECTED = [("ann", 200, "ann as admin"), ("bob", 403, None), (None, 403, None), ("ann", 200, "ann as admin")]
 
 
-@pytest.mark.parametrize("where", ["dependency", "async dependency", "middleware", "handler"])
+@pytest.mark.parametrize("where", ["dependency", "async dependency", "middleware", "later middleware", "handler"])
 def test_a_request_of_fastapi_is_for_whom_it_authenticates(application: App, where: str) -> None:
     fastapi = pytest.importorskip("fastapi")
     testclient = pytest.importorskip("fastapi.testclient")
@@ -53,15 +53,17 @@ def test_a_request_of_fastapi_is_for_whom_it_authenticates(application: App, whe
 
     handle.__annotations__["request"] = fastapi.Request
     server.get("/", dependencies=depends)(handle)
+
+    async def middleware(request: Any, call_next: Any) -> Any:
+        with DBOSContextEnsure():
+            authenticate(request.headers.get("user"))
+            return await call_next(request)
+
     if where == "middleware":
-
-        @server.middleware("http")
-        async def middleware(request: Any, call_next: Any) -> Any:
-            with DBOSContextEnsure():
-                authenticate(request.headers.get("user"))
-                return await call_next(request)
-
+        server.middleware("http")(middleware)
     DBOS(config=application.config(), fastapi=server)
+    if where == "later middleware":
+        server.middleware("http")(middleware)
     with testclient.TestClient(server, raise_server_exceptions=False) as client:
         for user, code, text in EXPECTED:
             answer = client.get("/", headers={} if user is None else {"user": user})
