@@ -14,7 +14,7 @@ from dbos.api.scopes import SetWorkflowID, SetWorkflowTimeout
 from dbos.api.status import StepInfo, WorkflowStatus
 from dbos.api.workflow_methods import StepOptions
 from dbos.model.status import WorkflowStatusString
-from dbos.serialization.serializer import Serializer
+from dbos.serialization.serializer import JSONSerializer, Serializer
 
 __all__ = [
     "DBOS",
@@ -26,6 +26,7 @@ __all__ = [
     "Debouncer",
     "DebouncerClient",
     "EnqueueOptions",
+    "JSONSerializer",
     "Queue",
     "QueueRateLimit",
     "Serializer",

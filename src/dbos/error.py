@@ -180,14 +180,16 @@ class DBOSPortableError(DBOSException):
     Attributes:
         type_name: The qualified name of the original exception's class.
         original_message: The original exception's text.
+        original_args: The original exception's arguments, as far as they could be stored.
     """
 
     code = 17
 
-    def __init__(self, type_name: str, original_message: str) -> None:
+    def __init__(self, type_name: str, original_message: str, original_args: Sequence[object] = ()) -> None:
         super().__init__(f"{type_name}: {original_message}")
         self.type_name = type_name
         self.original_message = original_message
+        self.original_args = tuple(original_args)
 
 
 class DBOSNotAuthorizedError(DBOSException):

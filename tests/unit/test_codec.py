@@ -22,6 +22,7 @@ from dbos.error import (
 )
 from dbos.model.status import WorkflowStatusString
 from dbos.serialization import codec as codec_module
+from dbos.serialization import portable_errors
 from dbos.serialization.codec import PORTABLE_ERROR, Codec
 from dbos.serialization.serializer import DefaultSerializer, Serializer, format_name
 
@@ -382,7 +383,8 @@ def test_a_portable_exception_is_read_whatever_the_serializer_is() -> None:
 
 def test_an_exception_of_too_many_characters_is_cut_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by name and text it must fit into the table."""
-    monkeypatch.setattr(codec_module, "MAX_VALUE_CHARS", 1000)
+    for module in (codec_module, portable_errors):
+        monkeypatch.setattr(module, "MAX_VALUE_CHARS", 1000)
     codec = Codec()
     encoded = codec.encode_error(ValueError("x" * 5000))
     assert len(encoded.text) <= 1000

@@ -51,7 +51,8 @@ def recorded_wait(run: Run, function_id: int) -> float | None:
     recorded = run.find_recorded(function_id, SLEEP)
     if recorded is None:
         return None
-    wakes_at = _CODEC.decode(recorded.output, recorded.serialization)
+    # By its format; a row of the older library names none, and was written by the configured serializer.
+    wakes_at = run.executor.codec.decode(recorded.output, recorded.serialization)
     if not isinstance(wakes_at, int | float):
         raise DBOSSerializationError(
             f"The recorded end of the wait in step {function_id} of workflow {run.workflow_id!r} is no time."

@@ -7,10 +7,8 @@ constructor takes other arguments than the exception keeps; else in a portable f
 from __future__ import annotations
 
 import base64
-import builtins
-import contextlib
 import io
-import json
+import logging
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,18 +16,18 @@ from typing import Any
 
 from dbos.error import DBOSPortableError, DBOSSerializationError
 from dbos.model.limits import MAX_VALUE_CHARS, check_storable
-from dbos.serialization.serializer import DefaultSerializer, Serializer, format_name
+from dbos.serialization.portable_errors import PORTABLE_ERROR, PortableErrors, error_text, type_name
+from dbos.serialization.serializer import DefaultSerializer, JSONSerializer, Serializer, format_name
 
-PORTABLE_ERROR = "portable_error"
-"""The format of exceptions that could not be stored as themselves."""
-
-MAX_TEXT_CHARS = 100_000
-"""How much of an exception's text the portable form keeps."""
+_logger = logging.getLogger("dbos")
 
 PICKLE = "pickle"
 """The format of the default serializer."""
 
-_PICKLE = DefaultSerializer()
+_KNOWN: dict[str, Serializer] = {
+    format_name(one): one for one in (DefaultSerializer(), JSONSerializer(), PortableErrors())
+}
+"""What every process reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,10 @@ class Codec:
     def __init__(self, serializer: Serializer | None = None) -> None:
         self._serializer = DefaultSerializer() if serializer is None else serializer
         self.format = format_name(self._serializer)
-        self._by_format: dict[str, Serializer] = {
-            PICKLE: _PICKLE,
-            PORTABLE_ERROR: _PortableErrors(),
-            self.format: self._serializer,
-        }
+        earlier = {format_name(one): one for one in self._serializer.also_reads}
+        self._by_format: dict[str, Serializer] = {**_KNOWN, **earlier, self.format: self._serializer}
+        self._warned: set[str] = set()
+        """The formats of which was said that their values are shown as their stored text."""
 
     def encode(self, value: Any, what: Callable[[], str]) -> Encoded:
         """The value as text.
@@ -74,9 +71,11 @@ class Codec:
 
     def encode_error(self, error: BaseException) -> Encoded:
         """The exception as text; always possible."""
-        ways: list[tuple[str, Callable[[Any], str]]] = [(self.format, self._serializer.serialize)]
-        if self.format == PICKLE or type(error).__module__ == DBOSPortableError.__module__:
-            # The library's own exceptions are always pickled: the application's serializer need not know them.
+        ways: list[tuple[str, Callable[[Any], str]]] = []
+        if not isinstance(self._serializer, JSONSerializer):
+            ways.append((self.format, self._serializer.serialize))
+        if self.format == PICKLE or (ways and type(error).__module__ == DBOSPortableError.__module__):
+            # The library's own exceptions are pickled: the application's serializer need not know them.
             ways.append((PICKLE, pickle_by_parts))
         for format, serialize in ways:
             try:
@@ -99,7 +98,7 @@ class Codec:
         if serializer is None:
             raise DBOSSerializationError(
                 f"A value is stored in the format {format!r}, which this process does not know. Configure the "
-                "serializer that wrote it."
+                "serializer that wrote it, or name it in the also_reads of the one that is configured."
             )
         try:
             return serializer.deserialize(text)
@@ -118,13 +117,16 @@ class Codec:
         return value if isinstance(value, BaseException) else DBOSPortableError(type(value).__name__, str(value))
 
     def show(self, text: str | None, format: str | None) -> Any:
-        """The value for a listing: the stored text if it cannot be decoded."""
-        serializer = self._serializer if format is None else self._by_format.get(format)
-        if text is None or serializer is None:
-            return text
+        """The value for a listing: the stored text if it cannot be decoded, which is said once of each format."""
+        if text is None:
+            return None
         try:
-            return serializer.deserialize(text)
-        except Exception:
+            return self.decode(text, format)
+        except DBOSSerializationError as error:
+            format = format or self.format
+            if format not in self._warned:
+                self._warned.add(format)
+                _logger.warning("Values that cannot be read are shown as their stored text: %s", error.message)
             return text
 
 
@@ -138,7 +140,7 @@ class _ByParts(pickle.Pickler):
         try:
             pickle_by_parts(parts)
         except Exception:
-            return DBOSPortableError, (_type_name(obj), _text(obj))
+            return DBOSPortableError, (type_name(obj), error_text(obj))
         return rebuild_error, parts
 
 
@@ -166,49 +168,6 @@ def rebuild_error(cls: type[BaseException], args: tuple[Any, ...], state: dict[s
 
 def _is_same(error: BaseException, copy: Any) -> bool:
     return type(copy) is type(error) and len(copy.args) == len(error.args) and str(copy) == str(error)
-
-
-class _PortableErrors(Serializer):
-    """Type name, text and arguments as JSON; exceptions built into Python come back as themselves."""
-
-    def serialize(self, data: BaseException) -> str:
-        message = _text(data)
-        args = [_storable(arg) if isinstance(arg, str) else arg for arg in data.args]
-        try:
-            text = json.dumps({"type": _type_name(data), "message": message, "args": args})
-        except (TypeError, ValueError, RecursionError):
-            text = ""
-        if text and len(text) <= min(2 * MAX_TEXT_CHARS, MAX_VALUE_CHARS):
-            return text
-        return json.dumps({"type": _type_name(data), "message": message, "args": [message]})
-
-    def deserialize(self, serialized_data: str) -> BaseException:
-        parts = json.loads(serialized_data)
-        module, _, name = str(parts["type"]).rpartition(".")
-        cls = getattr(builtins, name, None) if module == "builtins" else None
-        if isinstance(cls, type) and issubclass(cls, Exception):
-            with contextlib.suppress(TypeError):
-                return cls(*parts["args"])
-        return DBOSPortableError(str(parts["type"]), str(parts["message"]))
-
-
-def _type_name(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-def _text(error: BaseException) -> str:
-    """The exception's text, made storable and cut to the limit; its type's name if it has none."""
-    try:
-        text = str(error)
-    except Exception:
-        text = f"<{_type_name(error)} without a text>"
-    return _storable(text)
-
-
-def _storable(text: str) -> str:
-    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
-    limit = min(MAX_TEXT_CHARS, MAX_VALUE_CHARS // 4)
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
 def _checked(text: Any, what: Callable[[], str]) -> str:
