@@ -9,6 +9,7 @@ from dbos.api.config import DBOSConfig
 from dbos.api.dbos import DBOS
 from dbos.api.debouncer import Debouncer, DebouncerClient
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
+from dbos.api.provisioning import run_dbos_database_migrations
 from dbos.api.queues import Queue, QueueRateLimit, SetEnqueueOptions
 from dbos.api.scopes import SetWorkflowID, SetWorkflowTimeout
 from dbos.api.status import StepInfo, WorkflowStatus
@@ -40,4 +41,5 @@ __all__ = [
     "WorkflowStatus",
     "WorkflowStatusString",
     "error",
+    "run_dbos_database_migrations",
 ]

@@ -188,7 +188,7 @@ def check_config(config: Any) -> Settings:
         _logger.warning("conductor_key is set, but there is no conductor: the library needs none. It is ignored.")
     url = given.get("system_database_url")
     if url is None and given.get("system_database_engine") is None:
-        url = _url_from_application(given) or _default_url(name)
+        url = _url_from_application(given) or default_url(name)
     return Settings(
         name=name,
         system_database_url=url,
@@ -319,19 +319,23 @@ def is_loopback(host: str) -> bool:
 
 
 def _url_from_application(given: Mapping[str, Any]) -> str | None:
-    """Only an application database is given: on Postgres its neighbour with a suffix, on SQLite the same file."""
     url = given.get("application_database_url", given.get("database_url"))
-    if url is None:
-        return None
+    return None if url is None else url_beside(url)
+
+
+def url_beside(application_url: str) -> str:
+    """The system database of an application that names none: on Postgres its database's neighbour with a suffix, on
+    SQLite the same file."""
     from sqlalchemy.engine import make_url
 
-    parsed = make_url(url)
+    parsed = make_url(application_url)
     if parsed.get_backend_name() == "sqlite":
-        return str(url)
+        return application_url
     return parsed.set(database=f"{parsed.database}_dbos_sys").render_as_string(hide_password=False)
 
 
-def _default_url(name: str) -> str:
+def default_url(name: str) -> str:
+    """The system database of an application that names none at all: a file of its own name."""
     older = name.replace("-", "_")
     if older != name and os.path.exists(f"{older}.sqlite") and not os.path.exists(f"{name}.sqlite"):
         _logger.info("Opening %s.sqlite, made by an older version; a new one would be %s.sqlite", older, name)

@@ -10,7 +10,8 @@ import threading
 
 from dbos.runtime.gateway import Gateway
 from dbos.storage.management import cancel
-from dbos.storage.retention import Place, delete_ended, find_bound, find_live_before, read_now_ms
+from dbos.storage.reads import read_now_ms
+from dbos.storage.retention import Place, delete_ended, find_bound, find_live_before
 
 BITE = 100
 """How many workflows one transaction looks at."""

@@ -41,36 +41,36 @@ MAX_RETRY_S = 30.0
 class Transaction:
     """An open transaction, or a single statement that is one."""
 
-    __slots__ = ("_cursor", "_database")
+    __slots__ = ("cursor", "database")
 
     def __init__(self, database: Database, cursor: Any) -> None:
-        self._database = database
-        self._cursor = cursor
+        self.database = database
+        self.cursor = cursor
 
     @property
     def locks_rows(self) -> bool:
         """See ``Database.locks_rows``."""
-        return self._database.locks_rows
+        return self.database.locks_rows
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Run the statement and return its rows."""
-        self._database.execute(self._cursor, statement, parameters)
-        return list(self._cursor.fetchall())
+        self.database.execute(self.cursor, statement, parameters)
+        return list(self.cursor.fetchall())
 
     def write(self, statement: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run the statement and return how many rows it changed."""
-        self._database.execute(self._cursor, statement, parameters)
-        return int(self._cursor.rowcount)
+        self.database.execute(self.cursor, statement, parameters)
+        return int(self.cursor.rowcount)
 
     def row_each(self, statement: str, parameters: Sequence[Sequence[Any]]) -> list[Row | None]:
         """Run the statement, whose parameters go by position, for each of them; returns each time its first row."""
-        statement = self._database.compiled(statement)
-        return [self._cursor.execute(statement, row).fetchone() for row in parameters]
+        statement = self.database.compiled(statement)
+        return [self.cursor.execute(statement, row).fetchone() for row in parameters]
 
     def write_each(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[bool]:
         """Run the statement, whose parameters go by position, for each row; returns which of them changed something."""
-        statement = self._database.compiled(statement)
-        cursor = self._cursor
+        statement = self.database.compiled(statement)
+        cursor = self.cursor
         execute = cursor.execute
         changed: list[bool] = []
         for row in rows:

@@ -17,12 +17,16 @@ def migrate(database: Database) -> None:
     Raises:
         DBOSInitializationError: The schema is newer than this version of the library knows.
     """
-    if _version(database) == NEWEST:
-        return
+    if read_version(database) != NEWEST:
+        database.run("migrate", lambda transaction: migrate_in(transaction, database))
+
+
+def migrate_in(transaction: Transaction, database: Database) -> None:
+    """As ``migrate``, in a transaction of the caller's."""
     if isinstance(database, PostgresDatabase):
-        database.run("migrate", lambda transaction: _migrate_postgres(transaction, database))
+        _migrate_postgres(transaction, database)
     else:
-        database.run("migrate", lambda transaction: _migrate_to_newest(transaction, database))
+        _migrate_to_newest(transaction, database)
 
 
 def check_schema(database: Database) -> None:
@@ -31,7 +35,7 @@ def check_schema(database: Database) -> None:
     Raises:
         DBOSInitializationError: No application has made or upgraded it yet, or one of a newer version has.
     """
-    version = _version(database)
+    version = read_version(database)
     if version < NEWEST:
         what = "has none of the library's tables" if version == 0 else f"has schema version {version}, not {NEWEST}"
         raise DBOSInitializationError(
@@ -53,7 +57,7 @@ def reset(database: Database) -> None:
     migrate(database)
 
 
-def _version(database: Database) -> int:
+def read_version(database: Database) -> int:
     """The number of the newest migration that the database has seen; 0 for a fresh one."""
 
     def look(transaction: Transaction) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSInitializationError
@@ -88,6 +88,27 @@ def _open_and_check(
             raise
         raise _explain(error, engine) from None
     return database
+
+
+@contextlib.contextmanager
+def explained(engine: Engine) -> Generator[None, None, None]:
+    """Let errors of the database come out as ones that say what to do.
+
+    Raises:
+        DBOSInitializationError: The block has raised an error of the driver's or of the pool's.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, TransientStorageError) and error.__cause__ else error
+        package = type(cause).__module__.partition(".")[0]
+        if package not in ("psycopg", "psycopg_pool", "sqlite3", "sqlalchemy"):
+            raise
+        if getattr(cause, "sqlstate", None) is None:
+            raise _explain(error, engine) from None
+        # The server has answered.
+        url = engine.url.render_as_string(hide_password=True)
+        raise DBOSInitializationError(f"The PostgreSQL database {url} refuses: {str(cause).strip()}") from None
 
 
 def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None, *, may_create: bool) -> Database:
@@ -187,3 +208,18 @@ def _explain(error: Exception, engine: Engine) -> DBOSInitializationError:
         f"user, password and database name. (Each try to connect waits for {CONNECT_TIMEOUT_S} s at most, unless the "
         "URL says connect_timeout.)"
     )
+
+
+def open_unchecked_database(*, url: str, schema: str = "dbos") -> Database:
+    """Open a database whatever is in it, and make nothing. (Arguments and errors as for ``open_database``.)
+
+    An SQLite file that is not there is a database in memory instead.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite" and not os.path.exists(parsed.database or ""):
+        url = "sqlite://"
+    return _open_and_check(_accept, url, None, schema, 1, None)
+
+
+def _accept(database: Database) -> None:
+    """Whatever is in it."""

@@ -22,6 +22,9 @@ SELECT function_id, function_name, output, error, child_workflow_id, started_at_
 FROM {schema}operation_outputs WHERE workflow_uuid = :id ORDER BY function_id"""
 
 
+_READ_NOW = "SELECT {now}"
+
+
 class WorkflowRow(NamedTuple):
     """A workflow as it is recorded, its values still serialized."""
 
@@ -92,6 +95,11 @@ class WorkflowFilter:
     queues_only: bool = False
 
 
+def read_now_ms(database: Database) -> int:
+    """The database's clock."""
+    return int(database.run("read_now", lambda t: t.rows(_READ_NOW), "read")[0][0])
+
+
 def read_workflows(database: Database, wanted: WorkflowFilter) -> list[WorkflowRow]:
     """The workflows that the filter asks for, oldest first unless it says otherwise."""
     inputs = "inputs" if wanted.load_input else "NULL"
@@ -151,6 +159,11 @@ def _has_status(statuses: Sequence[str]) -> str:
         branches.append(_FAILED)
     ids = " UNION ALL ".join(f"SELECT workflow_uuid FROM {{schema}}workflow_status WHERE {one}" for one in branches)
     return f"workflow_uuid IN ({ids}) AND {members}"
+
+
+def live_only() -> str:
+    """The condition that a workflow has not ended, in which the partial indexes find those."""
+    return _has_status(sorted(LIVE))
 
 
 def _conditions(wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:

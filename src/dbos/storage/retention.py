@@ -14,8 +14,6 @@ from dbos.storage.database import Database, Transaction
 from dbos.storage.management import DELETIONS
 from dbos.storage.reads import WorkflowFilter, read_workflows
 
-_NOW = "SELECT {now}"
-
 # The newest rows_kept workflows stay: the first one after them, from the newest on, is the first that goes.
 _FIND_BOUND = """
 SELECT created_at, seq FROM {schema}workflow_status ORDER BY created_at DESC, seq DESC LIMIT 1 OFFSET :kept"""
@@ -40,11 +38,6 @@ class Place:
 
     created_at: int = -1
     seq: int = -1
-
-
-def read_now_ms(database: Database) -> int:
-    """The database's clock."""
-    return int(database.run("read_now", lambda t: t.rows(_NOW), "read")[0][0])
 
 
 def find_bound(database: Database, rows_kept: int) -> int | None:

@@ -1,0 +1,5 @@
+"""``python -m dbos``: the command line."""
+
+from dbos.edges.cli.main import main
+
+main(prog_name="dbos")
