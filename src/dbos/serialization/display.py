@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from dbos.serialization.codec import PICKLE, PORTABLE_ERROR
+from dbos.serialization.codec import PICKLE
+from dbos.serialization.portable_errors import PORTABLE_ERROR
 
 MAX_ITEMS = 20_000
 """How many values a shown value may consist of; one that is larger is shown as its stored text."""
