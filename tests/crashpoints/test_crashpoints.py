@@ -11,7 +11,7 @@ from tests.crashpoints.sampling import MOMENTS, RUNS_ALL, program
 from tests.verify.crash import Runner, Scenario
 from tests.verify.gate import Moment
 
-ALL = ("sync_steps", "async_steps", "gathered_steps", "parent", "async_parent", "started", "patched")
+ALL = ("sync_steps", "async_steps", "gathered_steps", "parent", "async_parent", "started", "patched", "methods")
 
 
 def programs(*by_default: str, of: tuple[str, ...] = ALL) -> pytest.MarkDecorator:
