@@ -235,6 +235,28 @@ def test_roles_survive_interruption_resume_and_fork(app: App, queue: Queue) -> N
         assert row_of(workflow_id) == who
 
 
+def test_an_interrupted_workflow_needs_the_role_that_is_required_by_now(app: App) -> None:
+    roadblock = Roadblock()
+
+    @DBOS.step(name="roles.stop_open")
+    def stop() -> None:
+        roadblock.stop()
+
+    @DBOS.workflow(name="roles.open")
+    def open_to_all() -> None:
+        stop()
+
+    with as_("ann", "clerk"):
+        handle = DBOS.start_workflow(open_to_all)
+    roadblock.wait_until_reached()
+    DBOS.destroy()
+    roadblock.open()
+    DBOS.required_roles(["admin"])(open_to_all)
+    app.launch()
+    with pytest.raises(DBOSNotAuthorizedError, match="requires one of the roles 'admin'; user 'ann' has 'clerk'"):
+        DBOS.retrieve_workflow(handle.workflow_id).get_result()
+
+
 def test_a_debounced_workflow_runs_for_whoever_began_the_round(app: App) -> None:
     debouncer = Debouncer.create(guarded)
     with as_("ann", "clerk"):

@@ -16,6 +16,8 @@ import pytest
 from dbos import (
     DBOS,
     DBOSClient,
+    DBOSConfiguredInstance,
+    DBOSContextSetAuth,
     Debouncer,
     EnqueueOptions,
     Queue,
@@ -33,6 +35,7 @@ WAIT_S = 30.0
 
 LOOKS_FOR_WORK = {
     *("find_waiting", "find_left_behind", "find_queues", "find_unknown_functions", "find_other_versions"),
+    "find_stranded",
 }
 
 BY_ITSELF = (
@@ -207,6 +210,24 @@ def test_a_workflow_started_in_the_background_costs_the_same(counter: Counter) -
         assert await handle.get_result() == 10
 
     assert counter.transactions(lambda: asyncio.run(start())) == {"journal": 6}
+
+
+def test_a_method_costs_what_a_function_does_and_so_does_a_user(counter: Counter) -> None:
+    @DBOS.dbos_class("Counted")
+    @DBOS.default_required_roles(["clerk"])
+    class Counted(DBOSConfiguredInstance):
+        @DBOS.workflow(name="Counted.run")
+        def run(self, steps: int) -> int:
+            return sum(self.step(number) for number in range(steps))
+
+        @DBOS.step(name="Counted.step")
+        def step(self, number: int) -> int:
+            return number
+
+    counted = Counted("one")
+    with DBOSContextSetAuth("ann", ["clerk"]):
+        assert counter.transactions(lambda: counted.run(5)) == {"journal": 6}
+        assert counter.transactions(lambda: DBOS.start_workflow(counted.run, 5).get_result()) == {"journal": 6}
 
 
 @pytest.mark.parametrize("steps_before", [0, 1])

@@ -24,6 +24,7 @@ HOUSEKEEPING = frozenset(
         "find_queues",
         "find_unknown_functions",
         "find_other_versions",
+        "find_stranded",
         "claim_orphans",
         "count_claims",
         "read_claims",
