@@ -93,6 +93,18 @@ def _sequential(kind: str, steps: int, count: int) -> Benchmark:
     )
 
 
+def _transactions(name: str, title: str, count: int, each: int, *options: str) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=title,
+        program="transactions.py",
+        arguments=("--count", str(count), "--transactions", str(each), *options),
+        unit="transactions/s",
+        direction=Direction.HIGHER,
+        targets=_ratios(5.0, 5.0),
+    )
+
+
 def _latency(name: str, title: str, bound_ms: float, *, cross: bool) -> Benchmark:
     return Benchmark(
         name=f"{name}_cross" if cross else name,
@@ -206,6 +218,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         direction=Direction.HIGHER,
         targets=_ratios(40.0, 50.0),
     ),
+    _transactions("transactions_1", "Sequential sync workflows, 1 transaction each", 300, 1),
+    _transactions("transactions_10", "Sequential sync workflows, 10 transactions each", 60, 10),
+    _transactions("transactions_at_once", "500 concurrent sync workflows, 1 transaction each", 500, 1, "--at-once"),
     Benchmark(
         name="recovery",
         title="Recovery of 500 workflows after SIGKILL",

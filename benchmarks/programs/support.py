@@ -7,11 +7,16 @@ does not import the library, since some programs measure just that.
 import json
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from dbos import DBOSConfig, Queue
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 VERSION = "benchmark"
 
@@ -42,6 +47,19 @@ def declare_queue(name: str, **limits: int) -> "Queue":
 
     register = getattr(DBOS, "register_queue", None)
     return Queue(name, **limits) if register is None else register(name, **limits)
+
+
+def transactions() -> tuple[Callable[[Callable[P, R]], Callable[P, R]], Callable[[], "Session"]]:
+    """A decorator of transactions in the system database, and what gives their session.
+
+    The peer 3.4.0 has given up `DBOS.transaction`, for a `SQLAlchemyDatasource` that is created for a database.
+    """
+    import dbos
+
+    if hasattr(dbos.DBOS, "transaction"):
+        return dbos.DBOS.transaction(), lambda: dbos.DBOS.sql_session
+    source: Any = dbos.SQLAlchemyDatasource.create(database_url())  # type: ignore[attr-defined]
+    return source.transaction(), source.sql_session
 
 
 def expect(actual: object, expected: object, what: str) -> None:

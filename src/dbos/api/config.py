@@ -29,6 +29,9 @@ class DBOSConfig(TypedDict, total=False):
         name: The application's name. Names the default database file, so it must be a safe file name.
         system_database_url: Where workflows are recorded: ``postgresql://user:password@host:port/database`` or
             ``sqlite:///path``. Default: ``sqlite:///{name}.sqlite``.
+        application_database_url: Where transactions run, in the same form. Default: ``database_url``, which is another
+            name for it, else the system database. If only this is given, the system database is its neighbour
+            ``{database}_dbos_sys`` on PostgreSQL, and the same file on SQLite.
         system_database_engine: A SQLAlchemy engine to use instead of the URL. It stays yours.
         sys_db_pool_size: The largest number of database connections. Default: 20.
         dbos_system_schema: The PostgreSQL schema of the library's tables. Default: ``dbos``.
@@ -116,6 +119,7 @@ class Settings:
 
     name: str
     system_database_url: str | None
+    application_database_url: str | None
     system_database_engine: Any
     schema: str
     pool_size: int
@@ -192,6 +196,7 @@ def check_config(config: Any) -> Settings:
     return Settings(
         name=name,
         system_database_url=url,
+        application_database_url=_application_url(given),
         system_database_engine=given.get("system_database_engine"),
         schema=given.get("dbos_system_schema", "dbos"),
         pool_size=given.get("sys_db_pool_size", 20),
@@ -319,7 +324,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _url_from_application(given: Mapping[str, Any]) -> str | None:
-    url = given.get("application_database_url", given.get("database_url"))
+    url = _application_url(given)
     return None if url is None else url_beside(url)
 
 
@@ -332,6 +337,10 @@ def url_beside(application_url: str) -> str:
     if parsed.get_backend_name() == "sqlite":
         return application_url
     return parsed.set(database=f"{parsed.database}_dbos_sys").render_as_string(hide_password=False)
+
+
+def _application_url(given: Mapping[str, Any]) -> str | None:
+    return cast("str | None", given.get("application_database_url", given.get("database_url")))
 
 
 def default_url(name: str) -> str:

@@ -17,6 +17,7 @@ from dbos.api.management_methods import ManagementMethods
 from dbos.api.messaging_methods import MessagingMethods
 from dbos.api.queues import Queue, listen
 from dbos.api.seams import load_edge
+from dbos.api.transactions import TransactionMethods
 from dbos.api.upgrading_methods import UpgradingMethods
 from dbos.api.workflow_methods import WorkflowMethods
 from dbos.error import DBOSException
@@ -32,7 +33,15 @@ _lock = threading.Lock()
 _launching = threading.Lock()
 
 
-class DBOS(ClassMethods, AuthenticationMethods, WorkflowMethods, MessagingMethods, ManagementMethods, UpgradingMethods):
+class DBOS(
+    ClassMethods,
+    AuthenticationMethods,
+    WorkflowMethods,
+    TransactionMethods,
+    MessagingMethods,
+    ManagementMethods,
+    UpgradingMethods,
+):
     """Durable workflows.
 
     ``DBOS(config=...)`` configures the application, ``DBOS.launch()`` starts it. The decorators work before either.

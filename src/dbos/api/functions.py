@@ -78,7 +78,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
             return drive(call(args, kwargs))
 
         wrapper = functools.wraps(function)(call_sync)
-    setattr(wrapper, _FUNCTION, workflow)
+    mark_workflow_function(wrapper, workflow)
     return cast("Callable[P, R]", wrapper)
 
 
@@ -114,8 +114,13 @@ def decorate_step(function: Callable[P, R], rules: StepRules) -> Callable[P, R]:
         TEMPORARY_PREFIX + rules.name, wrapper, is_async, is_temporary=True, required_roles=required_roles
     )
     REGISTRY.add_temporary(alone)
-    setattr(wrapper, _FUNCTION, alone)
+    mark_workflow_function(wrapper, alone)
     return cast("Callable[P, R]", wrapper)
+
+
+def mark_workflow_function(wrapper: Callable[..., Any], function: WorkflowFunction) -> None:
+    """Let ``workflow_function`` find what the decorated function runs as."""
+    setattr(wrapper, _FUNCTION, function)
 
 
 def on_methods_too(decorate: Callable[[Callable[..., Any]], Any]) -> Decorator:

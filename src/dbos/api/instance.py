@@ -32,11 +32,12 @@ def get_executor(what: str) -> Executor:
         what: What needs it, for the error's text: "DBOS.start_workflow".
 
     Raises:
-        DBOSException: There is none.
+        DBOSException: There is none, or the running code is inside a transaction.
     """
-    run = CONTEXT.get().run
-    if run is not None:
-        return run.executor
+    context = CONTEXT.get()
+    refuse_in_transaction(context, what)
+    if context.run is not None:
+        return context.run.executor
     if _executor is None:
         raise DBOSException(f"{what} needs a launched DBOS. Call DBOS(config=...) and DBOS.launch() first.")
     return _executor
@@ -70,6 +71,19 @@ def refuse_in_step(context: Context, what: str) -> None:
     if context.step is not None:
         raise DBOSException(
             f"{what} was called from a step, which must not start workflows. Call it from the workflow instead."
+        )
+
+
+def refuse_in_transaction(context: Context, what: str) -> None:
+    """What the library does it would do beside the transaction, which may be rolled back and run again.
+
+    Raises:
+        DBOSException: The running code is inside a transaction.
+    """
+    if context.session is not None:
+        raise DBOSException(
+            f"{what} was called in a transaction, which may do nothing but use its database. Call it from the workflow "
+            "instead."
         )
 
 

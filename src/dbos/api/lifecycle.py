@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from dbos.model.clock import Clock
+    from dbos.runtime.application import ApplicationDatabase
     from dbos.runtime.executor import Executor
     from dbos.storage.database import Database
     from dbos.storage.gate import Gate
@@ -87,7 +88,9 @@ class Application:
                 return
             settings = self.settings
             database = self._open_database()
+            application: ApplicationDatabase | None = None
             try:
+                application = self._open_application_database(database)
                 executor = Executor(
                     database,
                     Codec(settings.serializer),
@@ -104,9 +107,12 @@ class Application:
                         is_patching_enabled=settings.is_patching_enabled,
                     ),
                     self._open_hints(database),
+                    application,
                 )
                 executor.register()
             except BaseException:
+                if application is not None:
+                    application.close()
                 database.close()
                 raise
             self._executor = executor
@@ -138,6 +144,7 @@ class Application:
             self._termination.remove()
             executor.shut_down(completion_timeout_s)
             set_executor(None)
+            executor.application.close()
             executor.database.close()
 
     def _terminate(self) -> None:
@@ -178,9 +185,15 @@ class Application:
                     "only be called between DBOS(config=...) and DBOS.launch()."
                 )
             database = self._open_database()
+            application: ApplicationDatabase | None = None
             try:
+                # First what a workflow of the same id would take for its own.
+                application = self._open_application_database(database)
+                application.store.delete_all()
                 reset(database)
             finally:
+                if application is not None:
+                    application.close()
                 database.close()
 
     def _start_admin_server(self, executor: Executor) -> None:
@@ -208,6 +221,19 @@ class Application:
             pool_size=settings.pool_size,
             gate=self.gate,
         )
+
+    def _open_application_database(self, system: Database) -> ApplicationDatabase:
+        from dbos.runtime.application import ApplicationDatabase
+        from dbos.storage.migrations import prepare_for_transactions
+        from dbos.storage.opening import is_same_database, open_application_database
+
+        settings = self.settings
+        url = settings.application_database_url
+        if url is None or is_same_database(system.engine, url):
+            prepare_for_transactions(system)
+            return ApplicationDatabase(system)
+        own = open_application_database(url=url, schema=settings.schema, pool_size=settings.pool_size, gate=self.gate)
+        return ApplicationDatabase(system, own)
 
 
 def _note_launched(application: Application) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dbos.api.instance import get_executor, recording_run
+from dbos.api.instance import get_executor, recording_run, refuse_in_transaction
 from dbos.api.reads import recorded_call
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSException
@@ -23,6 +23,7 @@ from dbos.storage.waiting import EventQuery, StreamQuery
 def sleep_core(seconds: float, caller: str) -> Core[Ending[None]]:
     seconds = check_timeout(seconds, "The time to sleep")
     context, is_recorded = recording_run()
+    refuse_in_transaction(context, caller)
     if context.run is None:
         raise DBOSException(f"{caller} was called outside of a workflow, where nothing is durable. Use time.sleep.")
     if not is_recorded:
@@ -125,6 +126,7 @@ def reading_run() -> Run | None:
 def _publisher(caller: str) -> tuple[Run, int | None]:
     """The running workflow, and its step that runs, if one does."""
     context = CONTEXT.get()
+    refuse_in_transaction(context, caller)
     if context.run is None:
         raise DBOSException(
             f"{caller} was called outside of a workflow. What it publishes belongs to a workflow: call it from one, or "
@@ -135,6 +137,7 @@ def _publisher(caller: str) -> tuple[Run, int | None]:
 
 def _workflow(caller: str) -> Run:
     context = CONTEXT.get()
+    refuse_in_transaction(context, caller)
     if context.run is None or context.step is not None:
         where = "outside of a workflow" if context.run is None else "in a step"
         raise DBOSException(f"{caller} was called {where}. Only a workflow itself receives messages.")

@@ -258,7 +258,10 @@ class BatchAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
-    """A checkpoint as replay loads it."""
+    """A checkpoint as replay loads it.
+
+    ``is_checkpoint``: it stands among the checkpoints; if not, only in the record of a transaction.
+    """
 
     function_id: int
     name: str
@@ -266,6 +269,7 @@ class RecordedStep:
     error: str | None
     serialization: str | None
     child_workflow_id: str | None
+    is_checkpoint: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from dbos.model.authentication import NOBODY, Authentication
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from dbos.runtime.run import Run
 
 
@@ -78,7 +80,8 @@ class Identity:
 class Context:
     """Where the running code is: in a run, in a step of it, or in neither; and what was set for workflows it starts.
 
-    Without an ``identity`` it acts for whom the run does.
+    Without an ``identity`` it acts for whom the run does. ``session`` is that of the transaction that the step is, if
+    it is one.
     """
 
     run: Run | None = None
@@ -87,6 +90,7 @@ class Context:
     timeout: SetTimeout | None = None
     enqueuing: SetEnqueuing = SetEnqueuing()
     identity: Identity | None = None
+    session: Session | None = None
 
     @property
     def authentication(self) -> Authentication:

@@ -18,6 +18,7 @@ from typing import Any
 from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSNonExistentWorkflowError
 from dbos.model.clock import Clock
 from dbos.model.values import Batch, BatchAnswer, Lease, RecordedStep
+from dbos.runtime.application import ApplicationDatabase
 from dbos.runtime.database_time import DatabaseTime
 from dbos.runtime.dispatcher import Dispatcher
 from dbos.runtime.drivers import Ending, Raised, drive_async
@@ -95,8 +96,9 @@ class Executor(Gateway):
         registry: Registry,
         settings: ExecutorSettings,
         hints: Hints | None = None,
+        application: ApplicationDatabase | None = None,
     ) -> None:
-        super().__init__(database, codec, clock, hints, settings.longest_poll_s)
+        super().__init__(database, codec, clock, hints, settings.longest_poll_s, application=application)
         self.registry = registry
         self.executor_id = settings.executor_id
         self.application_version = settings.application_version
@@ -490,8 +492,12 @@ class Executor(Gateway):
 
     # -- reads
 
-    def read_checkpoints(self, workflow_id: str) -> dict[int, RecordedStep]:
-        return read_checkpoints(self.database, [workflow_id]).get(workflow_id, {})
+    def read_checkpoints(self, workflow_ids: Sequence[str]) -> dict[str, dict[int, RecordedStep]]:
+        """What is recorded of the workflows' steps, by workflow id and function id."""
+        recorded = self.application.records(workflow_ids)
+        for workflow_id, steps in read_checkpoints(self.database, workflow_ids).items():
+            recorded.setdefault(workflow_id, {}).update(steps)
+        return recorded
 
     def _create_task(self, run: Run, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(drive_async(execute(run)), name=run.workflow_id)

@@ -13,6 +13,7 @@ from typing import Any
 
 from dbos.error import DBOSException
 from dbos.model.clock import Clock
+from dbos.runtime.application import ApplicationDatabase
 from dbos.runtime.drivers import Ending
 from dbos.runtime.threads import ElasticThreads
 from dbos.runtime.waits import LONGEST_INTERVAL_S, Waits
@@ -37,6 +38,7 @@ class Gateway:
         hints: How other processes tell of what they do; ``None`` for the best way that the database offers.
         longest_poll_s: How long to wait at most before looking without a hint.
         stopped: What those are told who still wait when this is closed.
+        application: Where the application's transactions run; by default in the system database.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Gateway:
         hints: Hints | None = None,
         longest_poll_s: float = LONGEST_INTERVAL_S,
         stopped: str = "DBOS was shut down while something was waited for.",
+        application: ApplicationDatabase | None = None,
     ) -> None:
         self.database = database
+        self.application = ApplicationDatabase(database) if application is None else application
         self.codec = codec
         self.clock = clock
         self.longest_poll_s = longest_poll_s

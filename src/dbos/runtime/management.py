@@ -46,6 +46,7 @@ def fork_workflow(
         start_step=start_step,
         application_version=application_version,
         timeout_ms=None if timeout_s is None else round(timeout_s * 1000),
+        transactions=gateway.application.records([workflow_id]).get(workflow_id, {}).values(),
     )
     if isinstance(answer, NoSuchWorkflow):
         raise DBOSNonExistentWorkflowError(workflow_id)
@@ -57,4 +58,7 @@ def fork_workflow(
 
 def delete_workflow(gateway: Gateway, workflow_id: str, *, with_descendants: bool) -> None:
     """Delete a workflow, if there is one, with all that belongs to it; its run stops."""
-    gateway.deleted(delete(gateway.database, [workflow_id], with_descendants=with_descendants))
+    deleted = delete(gateway.database, [workflow_id], with_descendants=with_descendants)
+    gateway.deleted(deleted)
+    # Also if it was deleted before: maybe only by half.
+    gateway.application.forget({workflow_id, *(workflow.workflow_id for workflow in deleted)})

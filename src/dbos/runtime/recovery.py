@@ -17,7 +17,7 @@ from dbos.runtime.endings import wait_for_end
 from dbos.runtime.run import Run
 from dbos.runtime.running import record_outcome
 from dbos.runtime.threads import Errand
-from dbos.storage.claims import claim_orphans, find_stranded, has_orphans, read_checkpoints
+from dbos.storage.claims import claim_orphans, find_stranded, has_orphans
 from dbos.storage.queues import put_back
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Recovery:
             if not claimed:
                 return []
             known = [workflow.workflow_id for workflow in claimed if not workflow.is_fresh]
-            recorded = read_checkpoints(self._executor.database, known) if known else {}
+            recorded = self._executor.read_checkpoints(known) if known else {}
             for workflow in claimed:
                 self._run(workflow, recorded.get(workflow.workflow_id, {}), lease_id)
         return [workflow.workflow_id for workflow in claimed]

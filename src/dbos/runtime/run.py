@@ -220,8 +220,12 @@ class Run:
             DBOSUnexpectedStepError: It recorded another step there.
         """
         recorded = self.recorded.get(function_id)
-        if recorded is not None and recorded.name != name:
-            raise DBOSUnexpectedStepError(self.workflow_id, function_id, name, recorded.name)
+        return None if recorded is None else self.expect(recorded, name)
+
+    def expect(self, recorded: RecordedStep, name: str) -> RecordedStep:
+        """The checkpoint, which is to be of the step of this name. (Errors as ``find_recorded``.)"""
+        if recorded.name != name:
+            raise DBOSUnexpectedStepError(self.workflow_id, recorded.function_id, name, recorded.name)
         return recorded
 
     def replay(self, recorded: RecordedStep) -> Ending[Any]:
@@ -280,15 +284,16 @@ class Run:
         started_at_ms: int,
         *,
         output: str | None = None,
+        error: str | None = None,
         serialization: str | None = None,
         effect: Effect | None = None,
     ) -> Checkpoint:
-        """The checkpoint of a library call that succeeded, its value serialized already."""
+        """A checkpoint, its value serialized already."""
         return Checkpoint(
             function_id,
             name,
             output,
-            None,
+            error,
             serialization,
             started_at_ms=started_at_ms,
             completed_at_ms=self.executor.clock.now_ms(),
@@ -349,6 +354,11 @@ class Run:
                 f"Workflow {self.workflow_id!r} has ended, and its outcome is recorded. A task that it left behind can "
                 "do nothing more in its name: await such tasks before the workflow returns."
             )
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether it is known that nothing may be recorded any more."""
+        return self.stop is not None or self.is_over or self.executor.is_closing
 
     def interrupt(self, stop: BaseException) -> None:
         """Wake whatever the run waits for, to raise this, as does whatever it does next."""

@@ -99,8 +99,8 @@ def run_in_background(run: Run) -> None:
 
 def _begin_anew(run: Run) -> Core[Run]:
     _logger.warning("Workflow %s had steps recorded that this run did not know of; replaying", run.workflow_id)
-    recorded = yield Offload(run.executor.threads.submit, lambda: run.executor.read_checkpoints(run.workflow_id))
-    anew = run.begun_anew(recorded)
+    recorded = yield Offload(run.executor.threads.submit, lambda: run.executor.read_checkpoints([run.workflow_id]))
+    anew = run.begun_anew(recorded.get(run.workflow_id, {}))
     run.executor.replace(run, anew)
     anew.begin()
     return anew

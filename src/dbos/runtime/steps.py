@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSMaxStepRetriesExceeded
 from dbos.model.authentication import Authentication
@@ -16,6 +16,9 @@ from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returne
 from dbos.runtime.run import Run
 from dbos.serialization.codec import Codec, PickleByParts
 from dbos.storage.errors import JournalClosed
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 _logger = logging.getLogger("dbos")
 
@@ -77,11 +80,11 @@ def run_step(
     if rules.retries_allowed:
         ending = yield from _attempt_all(run, function_id, rules, function, args, kwargs, authentication)
     else:
-        context = _context(run, StepStatus(function_id, None, None), authentication)
+        context = step_context(run, StepStatus(function_id, None, None), authentication)
         ending = yield UserCode(context, function, args, kwargs)
     # From here to the checkpoint nothing is awaited: a step that ended is recorded, whatever happens to the caller.
     if isinstance(ending, Raised):
-        _refuse_shutdown_noise(ending.error)
+        refuse_shutdown_noise(ending.error)
     return run.checkpoint(function_id, rules.name, ending, started_at_ms)
 
 
@@ -118,10 +121,10 @@ def _attempt_all(
     errors: list[Exception] = []
     for attempt in range(rules.max_attempts):
         status = replace(status, current_attempt=attempt)
-        ending: Ending[Any] = yield UserCode(_context(run, status, authentication), function, args, kwargs)
+        ending: Ending[Any] = yield UserCode(step_context(run, status, authentication), function, args, kwargs)
         if not isinstance(ending, Raised):
             return ending
-        _refuse_shutdown_noise(ending.error)
+        refuse_shutdown_noise(ending.error)
         assert isinstance(ending.error, Exception)
         errors.append(ending.error)
         if attempt + 1 < rules.max_attempts:
@@ -134,13 +137,15 @@ def _attempt_all(
     return Raised(DBOSMaxStepRetriesExceeded(rules.name, rules.max_attempts, errors))
 
 
-def _context(run: Run, status: StepStatus, authentication: Authentication) -> Context:
+def step_context(
+    run: Run, status: StepStatus, authentication: Authentication, session: Session | None = None
+) -> Context:
     """The context of a step's code. What it sets holds for the step only, as replay does not run it."""
     identity = None if authentication is run.authentication else Identity(authentication)
-    return Context(run, status, identity=identity)
+    return Context(run, status, identity=identity, session=session)
 
 
-def _refuse_shutdown_noise(error: BaseException) -> None:
+def refuse_shutdown_noise(error: BaseException) -> None:
     """A step that failed because the interpreter is going down has not ended; it runs again."""
     if isinstance(error, RuntimeError) and "cannot schedule new futures" in str(error):
         is_going_down = sys.is_finalizing() or "interpreter shutdown" in str(error)

@@ -23,11 +23,14 @@ from dbos.storage.errors import CONTENTION_PAUSE_S, TransientStorageError
 from dbos.storage.gate import Gate
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.pool import PoolProxiedConnection
 
 Scope = Literal["transaction", "statement", "read"]
 """What a transaction holds: several statements; one that writes; or only reads, which need no common snapshot."""
+
+TransactionState = Literal["open", "failed", "none"]
+"""Whether a connection is in a transaction; a failed one can only be rolled back."""
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -79,6 +82,52 @@ class Transaction:
         return changed
 
 
+class LentTransaction:
+    """An open transaction in which the application's own statements run, as far as SQLAlchemy makes them.
+
+    Attributes:
+        transaction: For statements of ours.
+        connection: For those of the application.
+        is_rolled_back: Whether it is over without a commit.
+    """
+
+    __slots__ = ("_database", "_driver", "connection", "is_rolled_back", "transaction")
+
+    def __init__(
+        self, database: Database, driver: PoolProxiedConnection, transaction: Transaction, connection: Connection
+    ) -> None:
+        self._database = database
+        self._driver = driver
+        self.transaction = transaction
+        self.connection = connection
+        self.is_rolled_back = False
+
+    @property
+    def state(self) -> TransactionState:
+        """What has become of it in the application's hands."""
+        if not self._driver.is_valid:
+            raise TransientStorageError("The connection was lost.")
+        return self._database.state_of(self._driver)
+
+    def roll_back(self) -> None:
+        """End it without a commit; the block that it was lent to may go on.
+
+        Raises:
+            TransientStorageError: The connection was lost.
+        """
+        if self.state != "none":
+            self._driver.rollback()
+        self.is_rolled_back = True
+
+
+class CommitRefused(Exception):
+    """The database refused what the application wrote not before the commit. Its cause is SQLAlchemy's error."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 class Database(abc.ABC):
     """One system database: its engine, its dialect, its transactions.
 
@@ -102,8 +151,8 @@ class Database(abc.ABC):
         """What the writers of this process queue up at, where the database lets only one write at a time."""
         self._shared_lock: threading.RLock | None = threading.RLock() if _has_one_connection(engine) else None
         self._shared: PoolProxiedConnection | None = None
-        # Of a pool of one, somebody may be waiting for it.
-        self._keeps_spare = owns_engine and self.pool_size > 1
+        # Of those at most in use, the last one is given back to the pool, as somebody may be waiting for it.
+        self._spare_up_to = self.pool_size - 1 if owns_engine else 0
         self._spare: list[PoolProxiedConnection] = []
         """A connection of our own that the next transaction uses: the pool's way in and out costs a tenth of it."""
 
@@ -137,6 +186,18 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def begin(self, cursor: Any) -> None:
         """Begin a transaction that may write."""
+
+    @abc.abstractmethod
+    def begin_lent(self, cursor: Any, isolation_level: str) -> None:
+        """Begin a transaction in which the application's statements run, for as long as it likes."""
+
+    @abc.abstractmethod
+    def state_of(self, connection: PoolProxiedConnection) -> TransactionState:
+        """Whether the connection is in a transaction; asks nobody."""
+
+    @abc.abstractmethod
+    def gave_way(self, error: BaseException) -> bool:
+        """Whether the database ended a transaction for another's sake, or lost it: run again, it may succeed."""
 
     @abc.abstractmethod
     def execute(self, cursor: Any, statement: str, parameters: Mapping[str, Any] | None) -> None:
@@ -229,12 +290,67 @@ class Database(abc.ABC):
                         raise
                 cursor.close()
         except Exception as error:
-            if not isinstance(error, TransientStorageError) and self.is_transient(error):
-                longest_pause_s = CONTENTION_PAUSE_S if self.is_contended(error) else 60.0
-                raise TransientStorageError(f"{operation}: {_first_line(error)}", longest_pause_s) from error
+            self._raise_if_transient(operation, error)
             raise
         if gate is not None:
             gate(operation, "after_commit")
+
+    @contextlib.contextmanager
+    def lend(self, operation: str, isolation_level: str) -> Generator[LentTransaction, None, None]:
+        """A transaction for the application's own statements, committed at the end of the block.
+
+        It is rolled back if the block raises, or says so.
+
+        Args:
+            operation: As for ``run``.
+            isolation_level: In the words of SQL.
+
+        Raises:
+            TransientStorageError: As ``transaction``.
+            CommitRefused: What the application wrote was refused when it was committed.
+        """
+        from sqlalchemy.engine import Connection
+
+        gate = self._gate
+        if gate is not None:
+            gate(operation, "begin")
+        try:
+            with contextlib.ExitStack() as stack:
+                # The lock is not held for longer, as nobody knows how long the application takes: whoever wants to
+                # write meanwhile finds the database locked, tries again, and may give up.
+                with self.write_lock:
+                    driver = stack.enter_context(self._connection())
+                    cursor = driver.cursor()
+                    self.begin_lent(cursor, isolation_level)
+                # SQLAlchemy takes it for one that has just begun, and need not know that we have begun it.
+                connection = Connection(self.engine, driver)
+                outer = connection.begin()
+                lent = LentTransaction(self, driver, Transaction(self, cursor), connection)
+                try:
+                    yield lent
+                    if not lent.is_rolled_back:
+                        if gate is not None:
+                            gate(operation, "before_commit")
+                        try:
+                            outer.commit()
+                        except Exception as error:
+                            cause = driver_error(error)
+                            raise cause if self.is_transient(cause) else CommitRefused(error) from None
+                except BaseException:
+                    with contextlib.suppress(Exception):
+                        cursor.execute("ROLLBACK")
+                    raise
+                cursor.close()
+        except Exception as error:
+            self._raise_if_transient(operation, error)
+            raise
+        if gate is not None and not lent.is_rolled_back:
+            gate(operation, "after_commit")
+
+    def _raise_if_transient(self, operation: str, error: Exception) -> None:
+        if not isinstance(error, TransientStorageError) and self.is_transient(error):
+            longest_pause_s = CONTENTION_PAUSE_S if self.is_contended(error) else 60.0
+            raise TransientStorageError(f"{operation}: {_first_line(error)}", longest_pause_s) from error
 
     def compiled(self, statement: str) -> str:
         """The statement in the driver's words, from the cache."""
@@ -273,13 +389,19 @@ class Database(abc.ABC):
                 # The server went away: the pool's other connections are as dead, and each would cost a failed try.
                 self._drop_idle_connections()
             # After a failed transaction or an interruption nobody knows what state the connection is in.
-            connection.invalidate(error if isinstance(error, Exception) else None)
+            if connection.is_valid:
+                connection.invalidate(error if isinstance(error, Exception) else None)
             connection.close()
             raise
-        if self._keeps_spare and not self._spare:
+        if not self._spare and self._spare_up_to and self._count_in_use() <= self._spare_up_to:
             self._spare.append(connection)
         else:
             connection.close()
+
+    def _count_in_use(self) -> int:
+        """How many connections of the pool are in use."""
+        pool: Any = self.engine.pool
+        return int(pool.checkedout())
 
     def _drop_idle_connections(self) -> None:
         while self._spare:
@@ -304,6 +426,13 @@ def _has_one_connection(engine: Engine) -> bool:
     from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
     return isinstance(engine.pool, SingletonThreadPool | StaticPool)
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """The driver's error in SQLAlchemy's; any other error as it is."""
+    from sqlalchemy.exc import DBAPIError
+
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 def _first_line(error: BaseException) -> str:

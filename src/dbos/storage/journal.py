@@ -61,6 +61,8 @@ _LONGEST_RETRY_S = 2.0
 _SILENT_RETRIES_S = 1.0
 """For how long a commit is tried again without a word: a file that a neighbour has locked is nothing to report."""
 _TRIES_WHILE_CLOSING = 6
+_PATIENCE_WHILE_CLOSING_S = 1.0
+"""How often and for how long, at least, a commit is tried again that fails while the journal closes."""
 _LEISURE = 25
 """How many times longer than others leisurely checkpoints may be kept back."""
 _LOOKS_IN_VAIN = 25
@@ -535,13 +537,13 @@ class Journal:
         batch = _assemble(tickets)
         delay = _FIRST_RETRY_S
         waited, report_after = 0.0, _SILENT_RETRIES_S
-        tries_while_closing = 0
+        tries_while_closing, waited_while_closing = 0, 0.0
         while True:
             try:
                 answer = self._store.commit(batch)
             except TransientStorageError as error:
                 tries_while_closing += self._closing.is_set()
-                if tries_while_closing > _TRIES_WHILE_CLOSING:
+                if tries_while_closing > _TRIES_WHILE_CLOSING and waited_while_closing > _PATIENCE_WHILE_CLOSING_S:
                     return self._reject(tickets, JournalClosed("The database did not answer before the shutdown."))
                 if waited >= report_after:
                     _logger.warning("The database has refused a commit for %.0f s, trying again: %s", waited, error)
@@ -549,6 +551,7 @@ class Journal:
                 pause_s = min(delay, error.longest_pause_s) * random.uniform(0.5, 1.0)
                 time.sleep(pause_s)
                 waited += pause_s
+                waited_while_closing += pause_s if tries_while_closing else 0.0
                 delay = min(delay * 2, _LONGEST_RETRY_S)
             except Exception as error:
                 parts = _by_run(tickets)

@@ -7,12 +7,13 @@ write; resuming clears it, which fences the run. Changes lock rows in the order 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dbos.model.queues import INTERNAL_QUEUE
 from dbos.model.status import CANCELLED, ENQUEUED, MAX_RECOVERY_ATTEMPTS_EXCEEDED
+from dbos.model.values import RecordedStep
 from dbos.storage.database import Database, Transaction
 
 _FIND_LIVE = """
@@ -67,6 +68,11 @@ SELECT :new, function_id, function_name, output, error, serialization, child_wor
     completed_at_epoch_ms
 FROM {schema}operation_outputs WHERE workflow_uuid = :id AND function_id < :step"""
 
+_INSERT_STEP = """
+INSERT INTO {schema}operation_outputs (workflow_uuid, function_id, function_name, output, error, serialization)
+VALUES (:id, :fid, :name, :output, :error, :format)
+ON CONFLICT (workflow_uuid, function_id) DO NOTHING"""
+
 _COPY_EVENT_HISTORY = """
 INSERT INTO {schema}workflow_events_history (workflow_uuid, key, function_id, value, serialization)
 SELECT :new, key, function_id, value, serialization
@@ -108,6 +114,7 @@ DELETIONS = tuple(
         ("workflow_events", "workflow_uuid"),
         ("workflow_events_history", "workflow_uuid"),
         ("streams", "workflow_uuid"),
+        ("transaction_outputs", "workflow_uuid"),
     )
 )
 
@@ -188,6 +195,7 @@ def fork(
     start_step: int,
     application_version: str | None,
     timeout_ms: int | None,
+    transactions: Iterable[RecordedStep] = (),
 ) -> Forked | NoSuchWorkflow | IdTaken:
     """Make a workflow that has the first steps of another, with the events and streams as of then, and enqueue it.
 
@@ -197,6 +205,7 @@ def fork(
         start_step: The first step that is not copied.
         application_version: The version that is to run it; ``None`` for any.
         timeout_ms: The new one's timeout, from its start.
+        transactions: Steps of the workflow that are recorded in another database, and maybe not in this one yet.
     """
     parameters = {"id": workflow_id, "new": new_id, "step": start_step}
 
@@ -210,6 +219,9 @@ def fork(
             return Forked() if forked_from == workflow_id else IdTaken()
         for copy in _COPIES:
             transaction.write(copy, parameters)
+        for step in transactions:
+            if step.function_id < start_step:
+                transaction.write(_INSERT_STEP, {"id": new_id, **_step_row(step)})
         return Forked()
 
     return database.run("fork", work)
@@ -239,6 +251,16 @@ def delete(database: Database, workflow_ids: Sequence[str], *, with_descendants:
         return list(found.values())
 
     return database.run("delete", work)
+
+
+def _step_row(step: RecordedStep) -> dict[str, object]:
+    return {
+        "fid": step.function_id,
+        "name": step.name,
+        "output": step.output,
+        "error": step.error,
+        "format": step.serialization,
+    }
 
 
 def _lock(database: Database) -> str:

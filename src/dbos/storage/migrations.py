@@ -5,7 +5,16 @@ from __future__ import annotations
 from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database, Transaction
 from dbos.storage.postgres import PostgresDatabase
-from dbos.storage.schema import FRAGMENTS, MIGRATIONS, NEWEST, SEQUENCES, TABLES, VERSION_TABLE, Migration
+from dbos.storage.schema import (
+    FRAGMENTS,
+    MIGRATIONS,
+    NEWEST,
+    SEQUENCES,
+    TABLES,
+    TRANSACTION_OUTPUTS,
+    VERSION_TABLE,
+    Migration,
+)
 
 _LOCK = 7_365_106_208_573_117
 """The advisory lock that processes migrating one PostgreSQL database share: an arbitrary number."""
@@ -57,6 +66,33 @@ def reset(database: Database) -> None:
     migrate(database)
 
 
+def prepare_for_transactions(database: Database) -> None:
+    """Make the table in which transactions are recorded, or add to one of an older library what it does not have.
+
+    The database may be the application's own, which has none of the library's other tables.
+    """
+
+    def columns(transaction: Transaction) -> set[str]:
+        table = {"table": f"{database.schema_prefix}transaction_outputs"}
+        return {row[0] for row in transaction.rows(_READ_COLUMNS[database.locks_rows], table)}
+
+    def prepare(transaction: Transaction) -> None:
+        if isinstance(database, PostgresDatabase):
+            _lock_schema(transaction, database)
+        transaction.write(_worded(TRANSACTION_OUTPUTS, database))
+        if "serialization" not in columns(transaction):
+            transaction.write("ALTER TABLE {schema}transaction_outputs ADD COLUMN serialization TEXT")
+
+    if "serialization" not in database.run("read_version", columns, "read"):
+        database.run("migrate", prepare)
+
+
+_READ_COLUMNS = (
+    "SELECT name FROM pragma_table_info(:table)",
+    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped",
+)
+
+
 def read_version(database: Database) -> int:
     """The number of the newest migration that the database has seen; 0 for a fresh one."""
 
@@ -87,13 +123,18 @@ def _newest_seen(transaction: Transaction) -> int:
 
 
 def _migrate_postgres(transaction: Transaction, database: PostgresDatabase) -> None:
+    _lock_schema(transaction, database)
+    _migrate_to_newest(transaction, database)
+
+
+def _lock_schema(transaction: Transaction, database: PostgresDatabase) -> None:
+    """Make the schema if it is not there, and keep others from changing it."""
     # One process migrates, the others wait and then find nothing to do. The lock goes with the transaction.
     transaction.rows("SELECT pg_advisory_xact_lock(:lock)", {"lock": _LOCK})
     exists = transaction.rows("SELECT 1 FROM pg_namespace WHERE nspname = :name", {"name": database.schema})
     if not exists:
         # Asked first, as IF NOT EXISTS needs the right to create schemas also where it creates none.
         transaction.write("CREATE SCHEMA {schema_name}")
-    _migrate_to_newest(transaction, database)
 
 
 def _migrate_to_newest(transaction: Transaction, database: Database) -> None:
@@ -110,10 +151,15 @@ def _migrate_to_newest(transaction: Transaction, database: Database) -> None:
 def _apply(transaction: Transaction, database: Database, migration: Migration) -> None:
     is_postgres = isinstance(database, PostgresDatabase)
     for statement in (*(migration.postgres if is_postgres else ()), *migration.statements):
-        for name, (on_postgres, on_sqlite) in FRAGMENTS.items():
-            statement = statement.replace(f"{{{name}}}", on_postgres if is_postgres else on_sqlite)
-        transaction.write(statement)
+        transaction.write(_worded(statement, database))
     transaction.write(
         f"INSERT INTO {{schema}}{VERSION_TABLE} (number, name, applied_at) VALUES (:number, :name, {{now}})",
         {"number": migration.number, "name": migration.name},
     )
+
+
+def _worded(statement: str, database: Database) -> str:
+    """The statement with what the two databases say differently."""
+    for name, (on_postgres, on_sqlite) in FRAGMENTS.items():
+        statement = statement.replace(f"{{{name}}}", on_postgres if database.locks_rows else on_sqlite)
+    return statement

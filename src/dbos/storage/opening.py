@@ -12,7 +12,7 @@ from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database
 from dbos.storage.errors import TransientStorageError
 from dbos.storage.gate import Gate
-from dbos.storage.migrations import check_schema, migrate
+from dbos.storage.migrations import check_schema, migrate, prepare_for_transactions
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
@@ -53,6 +53,29 @@ def open_existing_database(
     return _open_and_check(check_schema, url, engine, schema, pool_size, None)
 
 
+def open_application_database(*, url: str, schema: str, pool_size: int, gate: Gate | None = None) -> Database:
+    """Open the database in which transactions run, where it is not the system database.
+
+    (Arguments and errors as for ``open_database``.)
+    """
+    return _open_and_check(prepare_for_transactions, url, None, schema, pool_size, gate)
+
+
+def is_same_database(engine: Engine, url: str) -> bool:
+    """Whether the URL leads to the engine's database, in the same way."""
+    one, other = engine.url, _parse(url)
+    if one.get_backend_name() != other.get_backend_name():
+        return False
+    if other.get_backend_name() == "sqlite":
+        paths = [each.database or ":memory:" for each in (one, other)]
+        return len({path if path == ":memory:" else os.path.realpath(path) for path in paths}) == 1
+    return _place(one) == _place(other)
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    return url.username, url.host or url.query.get("host"), url.port or 5432, url.database
+
+
 def _refuse_missing_file(url: URL) -> None:
     path = url.database
     is_file = url.get_backend_name() == "sqlite" and path not in (None, "", ":memory:")
@@ -77,7 +100,7 @@ def _open_and_check(
         engine = _make_engine(_parse(url), pool_size)
     database: Database | None = None
     try:
-        database = _open(engine, schema, owns_engine, gate, may_create=check is migrate)
+        database = _open(engine, schema, owns_engine, gate, may_create=check is not check_schema)
         check(database)
     except BaseException as error:
         if database is not None:

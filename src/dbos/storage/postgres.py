@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dbos.storage.database import Database
+from dbos.storage.database import Database, TransactionState
 from dbos.storage.gate import Gate
 
 if TYPE_CHECKING:
@@ -24,11 +24,17 @@ _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006", "25P03", "25P
 time-outs by which the server ends the transaction of a process that was stopped."""
 
 
+_GAVE_WAY = frozenset({"40001", "40P01", "25P03", "25P04", "57P01", "57P02", "57P03"})
+"""Serialization failure, deadlock, and what ends a transaction together with its connection."""
+
 _PROGRAM_LIMIT = "54"
 """The class of errors about what is too large or too complex, also for the next try."""
 
 _SET_TIMEOUTS = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'"
 """A process that is stopped inside a transaction must not hold its locks for ever, nor others wait for them so long."""
+
+_UNLIMITED = "; SET LOCAL idle_in_transaction_session_timeout TO DEFAULT; SET LOCAL lock_timeout TO DEFAULT"
+"""What the application does in a transaction of its own may take as long as its server lets it."""
 
 
 class PostgresDatabase(Database):
@@ -92,6 +98,30 @@ class PostgresDatabase(Database):
 
     def begin(self, cursor: Any) -> None:
         cursor.execute("BEGIN")
+
+    def begin_lent(self, cursor: Any, isolation_level: str) -> None:
+        # Several statements in one message, which cannot be prepared.
+        limits = _UNLIMITED if self._owns_engine else ""
+        cursor.execute(f"BEGIN ISOLATION LEVEL {isolation_level}{limits}", prepare=False)
+
+    def state_of(self, connection: PoolProxiedConnection) -> TransactionState:
+        from psycopg.pq import TransactionStatus
+
+        driver: Any = connection.driver_connection
+        status = driver.info.transaction_status
+        if status == TransactionStatus.INTRANS:
+            return "open"
+        return "failed" if status == TransactionStatus.INERROR else "none"
+
+    def gave_way(self, error: BaseException) -> bool:
+        import psycopg
+
+        if not isinstance(error, psycopg.Error):
+            return False
+        if error.sqlstate is not None:
+            return error.sqlstate in _GAVE_WAY
+        # A lost connection; what the driver itself refuses to do is another class of error.
+        return isinstance(error, psycopg.OperationalError)
 
     def execute(self, cursor: Any, statement: str, parameters: Mapping[str, Any] | None) -> None:
         cursor.execute(self.compiled(statement), parameters or {})

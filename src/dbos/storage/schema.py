@@ -159,6 +159,22 @@ CREATE TABLE IF NOT EXISTS {schema}message_keys (
     PRIMARY KEY (destination_uuid, idempotency_key)
 ){clustered}"""
 
+TRANSACTION_OUTPUTS = """
+CREATE TABLE IF NOT EXISTS {schema}transaction_outputs (
+    workflow_uuid TEXT NOT NULL,
+    function_id INTEGER NOT NULL,
+    output TEXT,
+    error TEXT,
+    txn_id TEXT,
+    txn_snapshot TEXT NOT NULL,
+    executor_id TEXT,
+    function_name TEXT NOT NULL DEFAULT '',
+    created_at BIGINT NOT NULL,
+    serialization TEXT,
+    PRIMARY KEY (workflow_uuid, function_id)
+){clustered}"""
+"""What transactions record, in the database that they run in. An older library made the table without the format."""
+
 # When what was started on queues that limit how many may be in a period of time: workflows may be deleted meanwhile.
 _QUEUE_STARTS = """
 CREATE TABLE IF NOT EXISTS {schema}queue_starts (
@@ -260,6 +276,7 @@ MIGRATIONS = (
             "WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL",
         ),
     ),
+    Migration(4, "transactions", statements=(TRANSACTION_OUTPUTS,)),
 )
 
 NEWEST = MIGRATIONS[-1].number
@@ -275,6 +292,7 @@ TABLES = (
     "executors",
     "message_keys",
     "queue_starts",
+    "transaction_outputs",
     VERSION_TABLE,
 )
 SEQUENCES = ("workflow_seq", "notification_seq")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dbos.storage.database import Database
+from dbos.storage.database import Database, TransactionState
 from dbos.storage.gate import Gate
 
 if TYPE_CHECKING:
@@ -99,6 +99,16 @@ class SqliteDatabase(Database):
     def begin(self, cursor: Any) -> None:
         # A deferred transaction that reads first may fail at its first write in a way that waiting cannot cure.
         cursor.execute("BEGIN IMMEDIATE")
+
+    def begin_lent(self, cursor: Any, isolation_level: str) -> None:
+        self.begin(cursor)
+
+    def state_of(self, connection: PoolProxiedConnection) -> TransactionState:
+        driver: Any = connection.driver_connection
+        return "open" if driver.in_transaction else "none"
+
+    def gave_way(self, error: BaseException) -> bool:
+        return self.is_transient(error) and self.is_contended(error)
 
     def execute(self, cursor: Any, statement: str, parameters: Mapping[str, Any] | None) -> None:
         if parameters is None:
