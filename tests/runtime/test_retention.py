@@ -62,7 +62,7 @@ def test_a_workflow_resumed_meanwhile_is_kept(app: App, monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(Database, "run", run)
-    assert delete_ended(database, 2**53, Place(), 10) == (1, None)
+    assert delete_ended(database, 2**53, Place(), 10) == (["two"], None)
     monkeypatch.undo()
     assert (status_of("one"), status_of("two")) == ("ENQUEUED", None)
 

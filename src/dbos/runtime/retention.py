@@ -40,9 +40,10 @@ def collect_garbage(gateway: Gateway, *, before_ms: int | None = None, rows_kept
     place: Place | None = Place()
     while place is not None and not gateway.is_closed:
         began = gateway.clock.monotonic()
-        count, place = delete_ended(gateway.database, max(bounds), place, BITE)
-        deleted += count
-        if count:
+        ids, place = delete_ended(gateway.database, max(bounds), place, BITE)
+        deleted += len(ids)
+        if ids:
+            gateway.application.forget(ids)
             _REST.wait(gateway.clock.monotonic() - began)
     return deleted
 

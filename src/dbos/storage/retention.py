@@ -50,25 +50,25 @@ def find_bound(database: Database, rows_kept: int) -> int | None:
     return int(rows[0][0]) + 1 if rows else None
 
 
-def delete_ended(database: Database, before_ms: int, place: Place, limit: int) -> tuple[int, Place | None]:
+def delete_ended(database: Database, before_ms: int, place: Place, limit: int) -> tuple[list[str], Place | None]:
     """Look at the next so many workflows that were created before a moment, and delete those that may go.
 
     Returns:
-        How many were deleted; and the place to go on from, ``None`` if all were looked at.
+        The ids of those that were deleted; and the place to go on from, ``None`` if all were looked at.
     """
     parameters = {"before_ms": before_ms, "created_at": place.created_at, "seq": place.seq, "limit": limit}
     rows = database.run("find_ended", lambda t: t.rows(_FIND_ENDED, parameters), "read")
     ids = sorted(row[0] for row in rows if row[3])
     find = _LOCK_ENDED + (" FOR UPDATE SKIP LOCKED" if database.locks_rows else "")
 
-    def work(transaction: Transaction) -> int:
-        locked = [row[0] for row in transaction.rows(find, {"ids": ids})]
+    def work(transaction: Transaction) -> list[str]:
+        locked: list[str] = [row[0] for row in transaction.rows(find, {"ids": ids})]
         if locked:
             for deletion in DELETIONS:
                 transaction.write(deletion, {"ids": locked})
-        return len(locked)
+        return locked
 
-    deleted = database.run("delete_ended", work) if ids else 0
+    deleted = database.run("delete_ended", work) if ids else []
     return deleted, Place(rows[-1][1], rows[-1][2]) if len(rows) == limit else None
 
 
