@@ -9,7 +9,7 @@ import sqlalchemy
 from sqlalchemy import Column, MetaData, String, Table, select, text
 
 from dbos import DBOS, SetWorkflowID
-from tests.guide.inventory import runs, waits_for
+from tests.guide.inventory import runs
 from tests.support.apps import App, Roadblock, interrupt_at, steps_of
 from tests.support.guide import Program
 
@@ -81,19 +81,16 @@ def check_greetings(app: App, program: Program) -> None:
     assert len(greetings(app, "SELECT * FROM greetings")) == 2, "one database transaction: all of it or nothing"
 
 
-@waits_for("transactions")
 @runs(("SQLAlchemy", 1))
 def test_transactions_with_expressions_of_sqlalchemy(app: App, program: Program) -> None:
     check_greetings(app, program)
 
 
-@waits_for("transactions")
 @runs(("Raw SQL", 1))
 def test_transactions_with_raw_sql(app: App, program: Program) -> None:
     check_greetings(app, program)
 
 
-@waits_for("transactions")
 def test_coroutine_function_cannot_be_a_transaction() -> None:
     with pytest.raises(Exception, match="transfer_money"):
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dbos import DBOS, DBOSClient, Queue, SetWorkflowID, WorkflowHandle, error
-from tests.guide.inventory import runs, waits_for
+from tests.guide.inventory import runs
 from tests.support.apps import App, Roadblock, eventually, interrupt_at, steps_of
 from tests.support.guide import Program
 
@@ -124,7 +124,6 @@ def test_choice_that_is_a_step_is_made_once(app: App, program: Program) -> None:
     assert len(ran) == 2
 
 
-@waits_for("transactions")
 @runs(("Coroutine (Async) Workflows", 1))
 async def test_coroutine_workflow_awaits_sleep_steps_and_a_transaction_in_a_thread(program: Program) -> None:
     class Response:
