@@ -259,7 +259,7 @@ def _step_core(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Core[Ending[Any]]:
-    rules = _rules(options, function)
+    rules = step_rules(options, function)
     return run_step(run, run.next_function_id(), rules, function, args, kwargs, context.authentication)
 
 
@@ -299,7 +299,12 @@ async def _async_handle(launched: Coroutine[Any, Any, Launched]) -> WorkflowHand
     return WorkflowHandleAsync(workflow.workflow_id, workflow.ended)
 
 
-def _rules(options: StepOptions, function: Callable[..., Any]) -> StepRules:
+def step_rules(options: StepOptions, function: Callable[..., Any]) -> StepRules:
+    """The rules of a step that runs the function.
+
+    Raises:
+        ValueError: There is no such option, or its value is out of range.
+    """
     unknown = set(options) - set(StepOptions.__annotations__)
     if unknown:
         known = ", ".join(StepOptions.__annotations__)

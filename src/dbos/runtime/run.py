@@ -92,6 +92,7 @@ class Run:
         slot: What it holds of the queue that it came from.
         loop: The event loop on which it runs, or is about to begin, if it is a coroutine.
         task: Its task there.
+        older_context: What ``dbos.compat`` shows of it, once it was asked for.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Run:
         "lease_id",
         "log",
         "loop",
+        "older_context",
         "received",
         "receiving",
         "recorded",
@@ -155,6 +157,7 @@ class Run:
         self.slot: Slot | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[Any] | None = None
+        self.older_context: Any = None
         self._interruption: Promise[None] | None = None
         self._last_recorded_id: int | None = None
         self._next_function_id = 0

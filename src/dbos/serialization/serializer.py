@@ -8,6 +8,9 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
+_OLDER_ERRORS = b"dbos._error"
+"""Stands in every pickle of an exception of the older library."""
+
 
 class Serializer(abc.ABC):
     """Turns values into text and back. Subclass it and pass an instance as ``serializer`` in the configuration.
@@ -39,7 +42,12 @@ class DefaultSerializer(Serializer):
         return binascii.b2a_base64(pickle.dumps(data, protocol=4), newline=False).decode("ascii")
 
     def deserialize(self, serialized_data: str) -> Any:
-        return pickle.loads(binascii.a2b_base64(serialized_data))
+        data = binascii.a2b_base64(serialized_data)
+        if _OLDER_ERRORS in data:
+            from dbos.serialization.older import load_older
+
+            return load_older(data)
+        return pickle.loads(data)
 
 
 class JSONSerializer(Serializer):

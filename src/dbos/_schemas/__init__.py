@@ -1,0 +1,1 @@
+"""Alias for programs of version 2: schemas. See ``dbos.compat``."""
