@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint typing format crash differential replay bench clean
+.PHONY: help demo test lint typing format chaos crash differential replay bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -40,6 +40,9 @@ differential: .venv/.installed ## Compare the databases with the oracle [SECONDS
 
 replay: .venv/.installed ## Run the tests of the public API with every run replayed after each checkpoint
 	@REPLAY=always $(BIN)/pytest -n 2 --dist loadfile tests/api tests/regress
+
+chaos: .venv/.installed ## Kill, stop, cut off and restart everything [SECONDS=120] [SEED=...]
+	@SECONDS=$(or $(SECONDS),120) $(BIN)/pytest tests/chaos
 
 bench: .venv/.installed ## Run the benchmarks
 	@$(BIN)/python benchmarks/run.py

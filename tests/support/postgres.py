@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
+
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
@@ -75,7 +78,16 @@ class PostgresServer:
         with (self.directory / "postgresql.conf").open("a") as settings:
             settings.write("\nmax_connections = 200\n")
         server.start()
+        self._server = server
         return server.get_uri()
+
+    def restart(self) -> None:
+        """Stop the server as a crash does (`pg_ctl -m immediate`), and start it again; it recovers from its log."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not (self.directory / "postmaster.pid").exists(), "the server is down")
+        self._server.start()
 
     def stop(self) -> None:
         """Stop the server and remove its directory."""

@@ -19,10 +19,11 @@ _GUARDS: dict[str, type[BaseException]] = {
 def watch_guards(note: Callable[..., None]) -> None:
     """Have each guard that stops a run of this process noted, as `note("guard", guard=name)`."""
     for name, stop in _GUARDS.items():
-        _watch(stop, name, note)
+        watch(stop, name, note)
 
 
-def _watch(stop: type[BaseException], name: str, note: Callable[..., None]) -> None:
+def watch(stop: type[BaseException], name: str, note: Callable[..., None]) -> None:
+    """Have each exception of this type that is made in this process noted."""
     made = stop.__init__
 
     def make(self: BaseException, *args: Any) -> None:

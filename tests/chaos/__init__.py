@@ -1,0 +1,1 @@
+"""Real processes and a real database under kills, stops, cut connections and restarts."""
