@@ -54,7 +54,7 @@ INDEX = {
         "api/test_queues.py::test_work_that_kills_its_process_is_recovered_then_given_up"
     ),
     "a session that idles in a transaction blocks everyone": (
-        "runtime/test_processes.py::test_process_stopped_in_an_open_transaction_delays_the_recovery_of_nobody_else"
+        "regress/test_held_up.py::test_workflow_whose_row_is_locked_holds_up_no_other"
     ),
 }
 

@@ -16,6 +16,7 @@ from dbos.model import limits
 from dbos.model.values import Batch, BatchAnswer, Effect, Receipt, RunAnswer, Started
 from dbos.storage import journal as journal_module
 from dbos.storage.errors import JournalClosed, TransientStorageError
+from dbos.storage.held_up import HeldUp
 from dbos.storage.journal import AnyTicket, Journal, RunLog
 from tests.support.clock import ManualClock
 from tests.support.effects import doing, entry, event, in_step, message, setting, writing
@@ -898,3 +899,64 @@ def test_closing_does_not_wait_for_ever_for_a_database_that_is_away(
 
 def test_nobody_may_catch_the_closing_by_accident() -> None:
     assert not issubclass(JournalClosed, Exception)
+
+
+# -- runs whose rows somebody keeps locked
+
+
+def test_run_that_is_held_up_holds_up_no_other_and_stays_in_order(
+    journal: Journal, store: ScriptedStore, threads: ThreadPoolExecutor
+) -> None:
+    """It waits for a lock that somebody else holds; what others submit, in its batch or later, is committed."""
+    store.locked = {"locked"}
+    locked, other = log("locked"), log("other")
+    with gathering(journal, store):
+        first = journal.submit(locked, checkpoint=checkpoint(1))
+        beside = journal.submit(other, checkpoint=checkpoint(1))
+    assert threads.submit(beside.block).result(WAIT_S) == answer("other")
+    waiting = threads.submit(first.block)
+    second = journal.submit(locked, checkpoint=checkpoint(2))
+    for number in range(2, 10):
+        assert threads.submit(journal.submit(other, checkpoint=checkpoint(number)).block).result(WAIT_S)
+    journal.flush()
+    assert not first.is_done
+    assert not second.is_done
+    assert store.checkpoints("locked") == []
+
+    store.locked = set()
+    assert waiting.result(WAIT_S) == answer("locked")
+    assert threads.submit(second.block).result(WAIT_S) == answer("locked")
+    last = journal.submit(locked, outcome=SUCCEEDED)
+    assert threads.submit(last.block).result(WAIT_S) == answer("locked")
+    assert store.checkpoints("locked") == [1, 2]
+    assert store.checkpoints("other") == list(range(1, 10))
+
+
+def test_closed_journal_refuses_what_is_held_up(
+    journal: Journal, store: ScriptedStore, threads: ThreadPoolExecutor
+) -> None:
+    store.locked = {"locked"}
+    ticket = journal.submit(log("locked"), checkpoint=checkpoint(1))
+    waiting = threads.submit(ticket.block)
+    wait_until(lambda: any(thread.name == "dbos-held-up" for thread in threading.enumerate()), "it is set aside")
+    journal.close()
+    with pytest.raises(JournalClosed):
+        waiting.result(WAIT_S)
+    wait_until(lambda: all(thread.name != "dbos-held-up" for thread in threading.enumerate()), "its thread has ended")
+
+
+def test_run_that_is_held_up_while_no_thread_can_be_started_is_not_lost(
+    journal: Journal, store: ScriptedStore, threads: ThreadPoolExecutor
+) -> None:
+    """It is tried again with the others, as if there were no better way."""
+
+    def add(held_up: HeldUp, tickets: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store.locked = {"locked"}
+    store.on_try = lambda: store.locked.clear() if len(store.threads) == 3 else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HeldUp, "add", add)
+        ticket = journal.submit(log("locked"), checkpoint=checkpoint(1))
+        assert threads.submit(ticket.block).result(WAIT_S) == answer("locked")
+    assert store.checkpoints("locked") == [1]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dbos.model.values import Batch, BatchAnswer, Checkpoint, RunAnswer, Started
+from dbos.storage.errors import TransientStorageError
 
 WAIT_S = 30.0
 
@@ -21,6 +22,8 @@ class ScriptedStore:
         foreign: The steps that every run is told another one had recorded.
         status: The status that every run is told.
         unknown: The destinations that do not exist.
+        locked: The workflows whose rows somebody keeps locked: their batches are held up.
+        on_try: Called at each try.
         parallel_commits: How many starts and messages may be committed beside a batch.
     """
 
@@ -33,6 +36,8 @@ class ScriptedStore:
         self.status = "PENDING"
         self.unknown: frozenset[str] = frozenset()
         self.parallel_commits = 0
+        self.locked: set[str] = set()
+        self.on_try: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
         self._must_stop = False
         self._has_stopped = threading.Event()
@@ -41,6 +46,7 @@ class ScriptedStore:
     def commit(self, batch: Batch) -> BatchAnswer:
         """See `BatchStore`."""
         self.threads.append(threading.current_thread())
+        self.on_try()
         if self._must_stop:
             self._must_stop = False
             self._has_stopped.set()
@@ -48,6 +54,8 @@ class ScriptedStore:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
+        if any(run.workflow_id in self.locked for run in batch.runs):
+            raise TransientStorageError("held up", 0.001, is_held_up=True)
         if self.refuses(batch):
             raise ValueError("refused for good")
         with self._changed:
@@ -59,6 +67,10 @@ class ScriptedStore:
         ]
         messages = [message.destination_id not in self.unknown for message in batch.messages]
         return BatchAnswer([Started()] * len(batch.starts), runs, messages)
+
+    def held_up(self, workflow_ids: Sequence[str]) -> set[str]:
+        """See `BatchStore`."""
+        return self.locked & set(workflow_ids)
 
     def stop_at_next_commit(self) -> None:
         """The next commit stands still until `go`."""

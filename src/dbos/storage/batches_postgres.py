@@ -167,6 +167,10 @@ FROM {schema}operation_outputs WHERE workflow_uuid = :id AND function_id ANY_OF(
 _MAX_PARALLEL_COMMITS = 4
 
 
+_READ_FREE = """
+SELECT workflow_uuid FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids) FOR NO KEY UPDATE SKIP LOCKED"""
+
+
 class PostgresBatchStore:
     """Commits the journal's batches to PostgreSQL."""
 
@@ -186,6 +190,12 @@ class PostgresBatchStore:
             messages = insert_messages(transaction, batch.messages) if batch.messages else []
             runs = write_runs(transaction, batch.runs) if batch.runs else []
         return BatchAnswer(starts, runs, messages)
+
+    def held_up(self, workflow_ids: Sequence[str]) -> set[str]:
+        ids = {"ids": list(workflow_ids)}
+        with self._database.transaction("find_held_up", "read") as transaction:
+            free = {row[0] for row in transaction.rows(_READ_FREE, ids)}
+        return set(workflow_ids) - free
 
 
 def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:

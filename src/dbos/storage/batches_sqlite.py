@@ -85,6 +85,10 @@ class SqliteBatchStore:
             runs = _write_runs(transaction, batch.runs) if batch.runs else []
         return BatchAnswer(starts, runs, messages)
 
+    def held_up(self, workflow_ids: Sequence[str]) -> set[str]:
+        """SQLite locks no rows."""
+        return set()
+
 
 def insert_starts(transaction: Transaction, starts: Sequence[WorkflowStart]) -> list[StartAnswer]:
     """Insert the rows of new workflows; a row that is there already stays as it is."""

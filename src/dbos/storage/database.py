@@ -171,6 +171,10 @@ class Database(abc.ABC):
         """Whether a transient error is due to another writer."""
         return False
 
+    def is_held_up(self, error: BaseException) -> bool:
+        """Whether a transient error says that somebody kept a lock for too long."""
+        return False
+
     @abc.abstractmethod
     def is_lost(self, connection: PoolProxiedConnection) -> bool:
         """Whether the connection to the server is gone."""
@@ -350,7 +354,8 @@ class Database(abc.ABC):
     def _raise_if_transient(self, operation: str, error: Exception) -> None:
         if not isinstance(error, TransientStorageError) and self.is_transient(error):
             longest_pause_s = CONTENTION_PAUSE_S if self.is_contended(error) else 60.0
-            raise TransientStorageError(f"{operation}: {_first_line(error)}", longest_pause_s) from error
+            what = f"{operation}: {_first_line(error)}"
+            raise TransientStorageError(what, longest_pause_s, is_held_up=self.is_held_up(error)) from error
 
     def compiled(self, statement: str) -> str:
         """The statement in the driver's words, from the cache."""

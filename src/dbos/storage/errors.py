@@ -12,11 +12,13 @@ class TransientStorageError(Exception):
 
     Attributes:
         longest_pause_s: How long to pause at most before it is tried again.
+        is_held_up: Whether it has waited in vain for a lock that somebody else holds.
     """
 
-    def __init__(self, message: str, longest_pause_s: float = 60.0) -> None:
+    def __init__(self, message: str, longest_pause_s: float = 60.0, *, is_held_up: bool = False) -> None:
         super().__init__(message)
         self.longest_pause_s = longest_pause_s
+        self.is_held_up = is_held_up
 
 
 class JournalClosed(BaseException):

@@ -16,7 +16,8 @@ several transactions commit at once, a thread that finds the journal led commits
 A run's writes stay in order and are never torn apart: a batch that fails for good is retried run by run, and a run
 whose write is refused for good fails all its later ones with the same error. A batch that fails for now (connection
 lost, deadlock, file locked) is retried until it succeeds or the journal closes; storage recognises what an earlier try
-had committed after all. A leader that is interrupted (Ctrl-C) puts its batch back for the next one.
+had committed after all. Runs whose rows somebody keeps locked are set aside (``dbos.storage.held_up``). A leader that
+is interrupted (Ctrl-C) puts its batch back for the next one.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from dbos.model.values import (
     WorkflowStart,
 )
 from dbos.storage.errors import JournalClosed, TransientStorageError
+from dbos.storage.held_up import HeldUp
 from dbos.storage.promise import Bell, Promise, new_sleeper
 
 _logger = logging.getLogger("dbos")
@@ -84,6 +86,10 @@ class BatchStore(Protocol):
     @property
     def parallel_commits(self) -> int:
         """How many starts and messages may be committed beside another batch."""
+        ...
+
+    def held_up(self, workflow_ids: Sequence[str]) -> set[str]:
+        """Those of the workflows whose rows somebody else keeps locked at the moment."""
         ...
 
 
@@ -266,6 +272,7 @@ class Journal:
         """Runs that hold what somebody may be waiting for; the writer thread submits it as soon as it gets to it."""
         self._beside: dict[int, LoneTicket[Any]] = {}
         """What threads commit beside the leader, by their identifiers."""
+        self._held_up = HeldUp(self._lock, lambda tickets: self._commit([*tickets], may_set_aside=False))
         self._closing = threading.Event()
         self._bell = Bell()
         self._writer: threading.Thread | None = None
@@ -351,13 +358,13 @@ class Journal:
             return last if last is not None and not last.is_done else None
 
     def flush(self) -> None:
-        """Make durable what is held and pending now, and wait for it."""
+        """Make durable what is held and pending now, and wait for it, but not for what is set aside."""
         with self._lock:
             for log in (*self._held, *self._held_long):
                 self._submit(log)
             waiting = [*self._taken, *self._pending]
         for ticket in waiting:
-            self.wait(ticket)
+            self.wait(ticket, unless_aside=True)
 
     def close(self) -> None:
         """Make durable what was recorded so far, as far as the database lets us; from then on refuse everything."""
@@ -367,8 +374,10 @@ class Journal:
             self._closing.set()
             waiting = [*self._taken, *self._pending]
             beside = list(self._beside.values())
+        self._held_up.close()
         for ticket in waiting:
-            self.wait(ticket)
+            self.wait(ticket, unless_aside=True)
+        self._held_up.close()
         for ticket in beside:
             ticket.sleep_on(new_sleeper())
         self._bell.ring()
@@ -377,8 +386,8 @@ class Journal:
 
     # -- waiting and leading
 
-    def wait(self, ticket: AnyTicket) -> None:
-        """Block this thread until the ticket is settled, leading whenever nobody else does.
+    def wait(self, ticket: AnyTicket, *, unless_aside: bool = False) -> None:
+        """Block this thread until the ticket is settled (or set aside), leading whenever nobody else does.
 
         The main thread leads for its own ticket only: Ctrl-C may interrupt it between any two instructions.
         """
@@ -388,11 +397,14 @@ class Journal:
             while not ticket.is_done:
                 with self._lock:
                     may_lead = leads_for_all or (self._pending == [ticket] and not ticket.has_followers)
-                    if self._leader is None and may_lead:
+                    is_aside = isinstance(ticket, Ticket) and ticket.log in self._held_up
+                    if self._leader is None and may_lead and not is_aside:
                         self._leader = threading.get_ident()
                 if self._leader == threading.get_ident():
                     self._lead(ticket)
                     continue
+                if is_aside and unless_aside:
+                    return
                 # Whoever leads looks at what is pending before it leaves, and wakes a successor.
                 if not leads_for_all:
                     self.kick()
@@ -516,6 +528,8 @@ class Journal:
 
     def _take(self) -> None:
         """Take what one batch may hold off the pending tickets. The lock is held."""
+        if self._held_up:
+            self._pending = self._held_up.sift(self._pending)
         writes = chars = count = 0
         for ticket in self._pending:
             its_writes, its_chars = ticket.size
@@ -529,8 +543,8 @@ class Journal:
 
     # -- committing
 
-    def _commit(self, tickets: list[AnyTicket]) -> None:
-        """Commit and settle the tickets. Only an interruption is raised."""
+    def _commit(self, tickets: list[AnyTicket], *, may_set_aside: bool = True) -> None:
+        """Commit and settle the tickets, or set them aside. Only an interruption is raised."""
         tickets = self._without_doomed(tickets)
         if not tickets:
             return None
@@ -542,6 +556,8 @@ class Journal:
             try:
                 answer = self._store.commit(batch)
             except TransientStorageError as error:
+                if error.is_held_up and may_set_aside and (rest := self._set_aside(tickets)) is not None:
+                    return self._commit(rest)
                 tries_while_closing += self._closing.is_set()
                 if tries_while_closing > _TRIES_WHILE_CLOSING and waited_while_closing > _PATIENCE_WHILE_CLOSING_S:
                     return self._reject(tickets, JournalClosed("The database did not answer before the shutdown."))
@@ -558,11 +574,25 @@ class Journal:
                 if len(parts) == 1:
                     return self._reject(tickets, error)
                 for part in parts:
-                    self._commit(part)
+                    self._commit(part, may_set_aside=may_set_aside)
                 return None
             else:
                 _settle(tickets, batch, answer)
                 return self._on_commit(batch, answer)
+
+    def _set_aside(self, tickets: list[AnyTicket]) -> list[AnyTicket] | None:
+        """Set the tickets of runs aside whose rows somebody keeps locked; returns the others, ``None`` if it is all."""
+        runs = [ticket for ticket in tickets if isinstance(ticket, Ticket)]
+        try:
+            locked = self._store.held_up([ticket.log.workflow_id for ticket in runs])
+            aside = [ticket for ticket in runs if ticket.log.workflow_id in locked]
+            if not aside:
+                return None
+            self._held_up.add(aside)
+        except (TransientStorageError, RuntimeError):
+            return None
+        _logger.warning("Somebody keeps rows of these workflows locked, they have to wait: %s", ", ".join(locked))
+        return [ticket for ticket in tickets if ticket not in aside]
 
     def _without_doomed(self, tickets: list[AnyTicket]) -> list[AnyTicket]:
         """Reject the tickets of runs of which an earlier write was refused for good; returns the others."""

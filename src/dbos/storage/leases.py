@@ -39,6 +39,12 @@ UPDATE {schema}workflow_status SET owner_xid = NULL,
     recovery_attempts = CASE WHEN recovery_attempts > 0 THEN recovery_attempts - 1 ELSE 0 END
 WHERE status = 'PENDING' AND lease_id = :lease_id"""
 
+# What somebody keeps locked is not waited for: without its lease it is up for recovery too, and counts an attempt.
+_AND_IS_FREE = """
+AND workflow_uuid = ANY(ARRAY(
+    SELECT workflow_uuid FROM {schema}workflow_status
+    WHERE status = 'PENDING' AND lease_id = :lease_id FOR NO KEY UPDATE SKIP LOCKED))"""
+
 _REMOVE = "DELETE FROM {schema}executors WHERE lease_id = :lease_id"
 
 
@@ -100,7 +106,7 @@ def release_lease(database: Database, lease_id: str, patience_s: float = 2.0) ->
     """End one's own lease and hand back what it still claims; whoever looks next may take that up."""
 
     def release(transaction: Transaction) -> None:
-        transaction.write(_HAND_BACK, {"lease_id": lease_id})
+        transaction.write(_HAND_BACK + (_AND_IS_FREE if database.locks_rows else ""), {"lease_id": lease_id})
         transaction.write(_REMOVE, {"lease_id": lease_id})
 
     database.run("release_lease", release, patience_s=patience_s)

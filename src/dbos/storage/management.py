@@ -7,7 +7,8 @@ write; resuming clears it, which fences the run. Changes lock rows in the order 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -143,20 +144,27 @@ class IdTaken:
 
 def cancel(database: Database, workflow_ids: Sequence[str]) -> list[Owned]:
     """Cancel those of the workflows that have not ended; returns which."""
-    return _cancel(database, "cancel", _FIND_LIVE, {"ids": list(workflow_ids)})
+    find = itertools.repeat(_FIND_LIVE + _lock(database))
+    return _cancel(database, "cancel", find, {"ids": list(workflow_ids)})
 
 
 def cancel_overdue(database: Database) -> list[Owned]:
-    """Cancel all workflows whose deadline has passed, parents and children together; returns which."""
-    return _cancel(database, "cancel_overdue", _FIND_OVERDUE, {})
+    """Cancel all workflows whose deadline has passed, parents and children together; returns which.
+
+    What somebody keeps locked is waited for once, and then left for the next time.
+    """
+    find = _FIND_OVERDUE + _lock(database)
+    skip = " SKIP LOCKED" if database.locks_rows else ""
+    return _cancel(database, "cancel_overdue", itertools.chain([find], itertools.repeat(find + skip)), {})
 
 
-def _cancel(database: Database, operation: str, find: str, parameters: dict[str, object]) -> list[Owned]:
+def _cancel(database: Database, operation: str, finds: Iterator[str], parameters: dict[str, object]) -> list[Owned]:
+    """Cancel what is found; ``finds`` are the statements for one try after the other."""
     tried: set[Owned] = set()
     """What earlier tries found, of which nobody knows whether they were committed."""
 
     def work(transaction: Transaction) -> list[Owned]:
-        found = {Owned._make(row) for row in transaction.rows(find + _lock(database), parameters)}
+        found = {Owned._make(row) for row in transaction.rows(next(finds), parameters)}
         if found:
             transaction.write(_CANCEL, {"ids": [owned.workflow_id for owned in found]})
         ids = [owned.workflow_id for owned in tried - found]

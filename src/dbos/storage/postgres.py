@@ -30,8 +30,9 @@ _GAVE_WAY = frozenset({"40001", "40P01", "25P03", "25P04", "57P01", "57P02", "57
 _PROGRAM_LIMIT = "54"
 """The class of errors about what is too large or too complex, also for the next try."""
 
-_SET_TIMEOUTS = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '10s'"
-"""A process that is stopped inside a transaction must not hold its locks for ever, nor others wait for them so long."""
+_SET_TIMEOUTS = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '3s'"
+"""A process that is stopped inside a transaction must not hold its locks for ever, nor others wait for them so long.
+Ours are held for milliseconds."""
 
 _UNLIMITED = "; SET LOCAL idle_in_transaction_session_timeout TO DEFAULT; SET LOCAL lock_timeout TO DEFAULT"
 """What the application does in a transaction of its own may take as long as its server lets it."""
@@ -64,6 +65,11 @@ class PostgresDatabase(Database):
             return state in _TRANSIENT_STATES
         # The driver reports a lost connection in both of these ways, and what the server lacks for now in the first.
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeoutError)
+
+    def is_held_up(self, error: BaseException) -> bool:
+        import psycopg
+
+        return isinstance(error, psycopg.errors.LockNotAvailable)
 
     def is_lost(self, connection: PoolProxiedConnection) -> bool:
         driver: Any = connection.driver_connection
