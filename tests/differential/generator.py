@@ -462,6 +462,8 @@ class Generator:
         return Operation("read_workflows", {"wanted": WorkflowFilter(**chosen)})
 
     def _read_one(self) -> Operation:
+        if self._is(10):
+            return Operation("read_now_ms", {})
         workflow_ids = [self._id(), *(workflow_id for workflow_id, _ in self.oracle.events)]
         return Operation(self._one("read_steps", "read_events"), {"workflow_id": self._one(*workflow_ids)})
 

@@ -171,7 +171,7 @@ def expected() -> set[str]:
     kinds = {f"{name} {how}" for name in _SOME_OR_NONE.split() for how in ("some", "none")} | {
         f"{name} done" for name in done
     }
-    kinds |= {"read_duties some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
+    kinds |= {"read_duties some", "read_now_ms some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
     starts = ("Started", "AlreadyExists", "LeaseLost", "Deduplicated")
     kinds |= {f"{what} {answer}" for what in ("commit", "insert_start", "commit child") for answer in starts}
     kinds |= {"commit message sent", "commit message refused", "commit outcome written", "commit outcome refused"}
