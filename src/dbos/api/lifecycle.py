@@ -80,8 +80,10 @@ class Application:
         Raises:
             DBOSInitializationError: The database cannot be used.
         """
+        from dbos.api.older_debouncer import register_older_debouncer
         from dbos.runtime.executor import Executor, ExecutorSettings
 
+        register_older_debouncer()
         with self._lock:
             if self._executor is not None:
                 _logger.warning("DBOS.launch() was called again; it is launched already")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dbos.api.instance import new_workflow_id, recording_run
-from dbos.api.reads import recorded_call, status_core
+from dbos.api.reads import GET_STATUS, read_status, recorded_call
 from dbos.api.scopes import take_next_id
+from dbos.error import DBOSNonExistentWorkflowError
 from dbos.model.limits import check_key, check_known_id
 from dbos.runtime.children import child_id
 from dbos.runtime.context import CONTEXT
@@ -92,16 +91,32 @@ def _with_handle(
     Programs of version 2 record the look-up of the workflow for its handle, after the call itself.
     """
     context, is_recorded = recording_run()
-    is_step = client is None and context.run is not None and is_recorded
-    return _both(managed, workflow_id, status_core(workflow_id, caller) if is_step else None)
+    if client is not None or context.run is None or not is_recorded:
+        return _both(managed, workflow_id, None)
+    return _both(managed, workflow_id, _HandleStatus(workflow_id, caller))
+
+
+class _HandleStatus:
+    """The look-up of the workflow that a handle is made for. It takes its place among the steps when it is made.
+
+    Which workflow it is may turn out later, as a fork is recorded under its id.
+    """
+
+    def __init__(self, workflow_id: str, caller: str) -> None:
+        self.workflow_id = workflow_id
+        self.core = recorded_call(GET_STATUS, caller, lambda gateway: read_status(gateway, self.workflow_id))
 
 
 def _both(
-    managed: Core[Ending[str]] | Core[Ending[None]], workflow_id: str, look_up: Core[Ending[Any]] | None
+    managed: Core[Ending[str]] | Core[Ending[None]], workflow_id: str, look_up: _HandleStatus | None
 ) -> Core[Ending[str]]:
     ending = yield from managed
     if isinstance(ending, Raised):
         return ending
+    workflow_id = workflow_id if ending.value is None else ending.value
     if look_up is not None:
-        yield from look_up
-    return Returned(workflow_id if ending.value is None else ending.value)
+        look_up.workflow_id = workflow_id
+        found = yield from look_up.core
+        if isinstance(found, Returned) and found.value is None:
+            return Raised(DBOSNonExistentWorkflowError(workflow_id))
+    return Returned(workflow_id)

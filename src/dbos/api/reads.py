@@ -16,6 +16,8 @@ from dbos.storage.reads import WorkflowFilter, read_steps, read_workflows
 
 T = TypeVar("T")
 
+GET_STATUS = "DBOS.getStatus"
+
 _STATUSES = frozenset(status.value for status in WorkflowStatusString)
 
 
@@ -23,11 +25,13 @@ def status_core(workflow_id: str, caller: str, client: Gateway | None = None) ->
     """The workflow's status, ``None`` if there is no such workflow. ``caller`` is named in errors."""
     _check_texts("workflow_id", [workflow_id])
 
-    def read(gateway: Gateway) -> WorkflowStatus | None:
-        rows = read_workflows(gateway.database, WorkflowFilter(workflow_ids=[workflow_id]))
-        return workflow_status(rows[0], gateway.codec) if rows else None
+    return recorded_call(GET_STATUS, caller, lambda gateway: read_status(gateway, workflow_id), client)
 
-    return recorded_call("DBOS.getStatus", caller, read, client)
+
+def read_status(gateway: Gateway, workflow_id: str) -> WorkflowStatus | None:
+    """The workflow's status, read from the database."""
+    rows = read_workflows(gateway.database, WorkflowFilter(workflow_ids=[workflow_id]))
+    return workflow_status(rows[0], gateway.codec) if rows else None
 
 
 def list_workflows_core(

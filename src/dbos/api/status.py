@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypedDict
 
@@ -53,6 +53,12 @@ class WorkflowStatus:
     parent_workflow_id: str | None
     dequeued_at: int | None
     app_id: str | None
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the fields of a pickle, also of one that an older library made: it may have others."""
+        values = state if isinstance(state, dict) else state[1]
+        for field in fields(self):
+            setattr(self, field.name, values.get(field.name))
 
 
 class StepInfo(TypedDict):

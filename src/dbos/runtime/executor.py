@@ -140,6 +140,8 @@ class Executor(Gateway):
     def begin(self) -> None:
         """Take up what crashed executors of this version left behind, and keep the lease."""
         self._keeper.bury_the_gone()
+        # Before it is said what waits for other versions.
+        self.recovery.take_over_adopted()
         self.recovery.kick()
         self._other_versions.report_soon()
         self._keeper.start()

@@ -17,6 +17,7 @@ from dbos.runtime.endings import wait_for_end
 from dbos.runtime.run import Run
 from dbos.runtime.running import record_outcome
 from dbos.runtime.threads import Errand
+from dbos.storage.adopted import take_over_adopted
 from dbos.storage.claims import claim_orphans, find_stranded, has_orphans
 from dbos.storage.queues import put_back
 
@@ -42,6 +43,8 @@ class Recovery:
         self._reported: set[tuple[str, str | None, str | None]] = set()
         """Of what was said that its workflows are not recovered here."""
         self._errand = Errand(executor.threads, self._pass, "Recovery")
+        self._may_hold_adopted = True
+        """Whether the database may hold unfinished workflows of versions that another library made."""
 
     def kick(self) -> None:
         """Make a pass in the background; if one is under way, another one after it."""
@@ -67,6 +70,7 @@ class Recovery:
         """
         executor = self._executor
         recovered: list[str] = []
+        self.take_over_adopted()
         returned = put_back(executor.database, executor.application_version, executor_ids)
         if returned:
             executor.enqueued(set(returned.values()))
@@ -127,6 +131,23 @@ class Recovery:
             for workflow in claimed:
                 self._run(workflow, recorded.get(workflow.workflow_id, {}), lease_id)
         return [workflow.workflow_id for workflow in claimed]
+
+    def take_over_adopted(self) -> None:
+        """Make unfinished workflows that another library left behind ones of this version; see ``storage.adopted``."""
+        executor = self._executor
+        if not self._may_hold_adopted:
+            return
+        taken = take_over_adopted(executor.database, executor.application_version, executor.registry.names())
+        self._may_hold_adopted = not taken.is_all
+        if taken.count:
+            _logger.info(
+                "Took over %d unfinished workflows, which another library recorded under the versions %s: they are of "
+                "version %s now",
+                taken.count,
+                ", ".join(taken.versions),
+                executor.application_version,
+            )
+            executor.enqueued(taken.queues)
 
     def _pass(self) -> None:
         with self._lock:

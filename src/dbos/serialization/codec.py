@@ -26,8 +26,8 @@ PICKLE = "pickle"
 
 _KNOWN: dict[str, Serializer] = {
     format_name(one): one for one in (DefaultSerializer(), JSONSerializer(), PortableErrors())
-}
-"""What every process reads."""
+} | {"py_pickle": DefaultSerializer()}
+"""What every process reads; one name is that of pickle in databases of an older library."""
 
 
 @dataclass(frozen=True, slots=True)

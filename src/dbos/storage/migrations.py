@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dbos.error import DBOSInitializationError
+from dbos.storage.adoption import Adoption, made_by_another
 from dbos.storage.database import Database, Transaction
 from dbos.storage.postgres import PostgresDatabase
+from dbos.storage.remaking import set_defaults
 from dbos.storage.schema import (
-    FRAGMENTS,
     MIGRATIONS,
     NEWEST,
     SEQUENCES,
@@ -14,6 +15,7 @@ from dbos.storage.schema import (
     TRANSACTION_OUTPUTS,
     VERSION_TABLE,
     Migration,
+    spelled,
 )
 
 _LOCK = 7_365_106_208_573_117
@@ -143,15 +145,32 @@ def _migrate_to_newest(transaction: Transaction, database: Database) -> None:
         "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
     )
     seen = _newest_seen(transaction)
+    adoption = (
+        Adoption(transaction, database, MIGRATIONS[0]) if not seen and made_by_another(transaction, database) else None
+    )
+    if adoption is not None:
+        adoption.prepare()
     for migration in MIGRATIONS:
         if migration.number > seen:
             _apply(transaction, database, migration)
+        if adoption is not None and migration is MIGRATIONS[0]:
+            adoption.move_in()
+    if adoption is not None:
+        adoption.complete()
 
 
 def _apply(transaction: Transaction, database: Database, migration: Migration) -> None:
     is_postgres = isinstance(database, PostgresDatabase)
     for statement in (*(migration.postgres if is_postgres else ()), *migration.statements):
-        transaction.write(_worded(statement, database))
+        transaction.write(spelled(statement, is_postgres))
+    if is_postgres:
+        for table, column, default in migration.defaults:
+            value = spelled(default, is_postgres)
+            transaction.write(f"ALTER TABLE {{schema}}{table} ALTER COLUMN {column} SET DEFAULT {value}")
+    else:
+        for table in dict.fromkeys(table for table, _, _ in migration.defaults):
+            defaults = {column: spelled(value, False) for its, column, value in migration.defaults if its == table}
+            set_defaults(transaction, table, defaults)
     transaction.write(
         f"INSERT INTO {{schema}}{VERSION_TABLE} (number, name, applied_at) VALUES (:number, :name, {{now}})",
         {"number": migration.number, "name": migration.name},

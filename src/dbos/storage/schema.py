@@ -21,12 +21,21 @@ VERSION_TABLE = "dbos_schema_versions"
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered change of the schema. ``postgres`` runs before ``statements``, on Postgres only."""
+    """One numbered change of the schema.
+
+    Attributes:
+        number: Its place in the order of all.
+        name: What it brings.
+        statements: What is run.
+        postgres: What is run before, on Postgres only.
+        defaults: Tables, columns of them, and what those hold that an insert does not name.
+    """
 
     number: int
     name: str
     statements: tuple[str, ...]
     postgres: tuple[str, ...] = ()
+    defaults: tuple[tuple[str, str, str], ...] = ()
 
 
 _WORKFLOW_STATUS = """
@@ -277,6 +286,19 @@ MIGRATIONS = (
         ),
     ),
     Migration(4, "transactions", statements=(TRANSACTION_OUTPUTS,)),
+    Migration(
+        5,
+        "databases of other libraries",
+        # Application versions whose workflows another library left unfinished; see the adoption.
+        statements=("CREATE TABLE IF NOT EXISTS {schema}adopted_versions (version TEXT PRIMARY KEY)",),
+        # Their clients leave these to the database.
+        defaults=(
+            ("workflow_status", "created_at", "{now}"),
+            ("workflow_status", "updated_at", "{now}"),
+            ("notifications", "message_uuid", "{random_id}"),
+            ("notifications", "created_at_epoch_ms", "{now}"),
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].number
@@ -293,6 +315,7 @@ TABLES = (
     "message_keys",
     "queue_starts",
     "transaction_outputs",
+    "adopted_versions",
     VERSION_TABLE,
 )
 SEQUENCES = ("workflow_seq", "notification_seq")
@@ -305,3 +328,13 @@ FRAGMENTS: dict[str, tuple[str, str]] = {
     "clustered": ("", " WITHOUT ROWID"),
 }
 """What stands for a name in braces: on Postgres, on SQLite. ``{schema_literal}`` is the prefix inside a string."""
+
+
+_RANDOM_ID = ("gen_random_uuid()", "hex(randomblob(16))")
+
+
+def spelled(statement: str, is_postgres: bool) -> str:
+    """The statement as the database says it."""
+    for name, (on_postgres, on_sqlite) in {**FRAGMENTS, "random_id": _RANDOM_ID}.items():
+        statement = statement.replace(f"{{{name}}}", on_postgres if is_postgres else on_sqlite)
+    return statement

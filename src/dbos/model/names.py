@@ -1,0 +1,4 @@
+"""Names in stored rows that more than one layer knows."""
+
+OLDER_DEBOUNCER = "_dbos_debouncer_workflow"
+"""The workflow that a round of debouncing is in the older library."""
