@@ -192,21 +192,23 @@ class Spawner:
         *arguments: str | os.PathLike[str],
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        python: Path | None = None,
     ) -> Child:
-        """Start `program`, the text of a Python script or the path of one, with this interpreter.
+        """Start `program`, the text of a Python script or the path of one, with this interpreter or another.
 
         The child inherits the environment, overlaid with `env`, and runs in `cwd` (by default the temporary directory
-        of the test). A text is written to a file first, so that its tracebacks show its lines.
+        of the test); another interpreter finds nothing of this repository. A text is written to a file first, so that
+        its tracebacks show its lines.
         """
         if isinstance(program, str):
             script = self._directory / f"program_{next(self._numbers)}.py"
             script.write_text(textwrap.dedent(program), encoding="utf-8")
         else:
             script = program.resolve()
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])) if python is None else ""
         settings = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         child = Child(
-            [sys.executable, str(script), *(os.fspath(argument) for argument in arguments)],
+            [str(python or sys.executable), str(script), *(os.fspath(argument) for argument in arguments)],
             env={**os.environ, **settings, **(env or {})},
             cwd=cwd or self._directory,
         )

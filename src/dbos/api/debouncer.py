@@ -19,8 +19,9 @@ from dbos.model.queues import INTERNAL_QUEUE
 from dbos.model.values import Place, WorkflowStart
 from dbos.runtime.context import CONTEXT, SetEnqueuing
 from dbos.runtime.debouncing import debounce_in_workflow, debounce_outside
-from dbos.runtime.drivers import Core, Ending, drive, drive_async
+from dbos.runtime.drivers import Core, Ending, Returned, drive, drive_async
 from dbos.runtime.enqueueing import QueuedCall, enqueued_row
+from dbos.runtime.older_rounds import replay_older_call
 from dbos.storage.debouncing import Round
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Debouncer(Generic[P, R]):
         check_round(key, period_s)
         place = self._place(context.enqueuing)
         run = context.run
+        if run is not None and (known := replay_older_call(run)) is not None:
+            return executor, _known(known)
         call, function_id = new_call(context, self._function, args, kwargs)
         if call.target.class_name is not None:
             raise _no_method(self._function.name)
@@ -201,6 +204,11 @@ class DebouncerClient:
 
 def _no_method(name: str) -> TypeError:
     return TypeError(f"{name} is a method, and methods cannot be debounced. Use a function or a static method.")
+
+
+def _known(workflow_id: str) -> Core[Ending[str]]:
+    yield from ()
+    return Returned(workflow_id)
 
 
 def check_round(key: str, period_s: float) -> None:

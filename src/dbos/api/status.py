@@ -56,7 +56,7 @@ class WorkflowStatus:
 
     def __setstate__(self, state: Any) -> None:
         """Take the fields of a pickle, also of one that an older library made: it may have others."""
-        values = state if isinstance(state, dict) else state[1]
+        values: dict[str, Any] = state[1] if isinstance(state, tuple) else state
         for field in fields(self):
             setattr(self, field.name, values.get(field.name))
 

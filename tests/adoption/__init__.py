@@ -1,0 +1,1 @@
+"""Databases that the older library made, and its clients."""
