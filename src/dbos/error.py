@@ -83,7 +83,7 @@ class DBOSInitializationError(DBOSException):
 class DBOSConflictingRegistrationError(DBOSException):
     """Two different functions, classes, or instances of a class were registered under one name."""
 
-    code = 6
+    code = 25
 
     def __init__(self, name: str, message: str | None = None) -> None:
         super().__init__(
@@ -131,7 +131,7 @@ class DBOSConflictingWorkflowError(DBOSException):
 class DBOSWorkflowConflictIDError(DBOSException):
     """A workflow with this id exists already."""
 
-    code = 2
+    code = 1
 
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"A workflow with the id {workflow_id!r} exists already. Use another id.")
@@ -201,7 +201,7 @@ class DBOSNotAuthorizedError(DBOSException):
 class DBOSQueueDeduplicatedError(DBOSException):
     """A workflow with this deduplication id is enqueued or running on this queue."""
 
-    code = 15
+    code = 12
 
     def __init__(self, workflow_id: str, queue_name: str, deduplication_id: str) -> None:
         super().__init__(
@@ -216,7 +216,7 @@ class DBOSQueueDeduplicatedError(DBOSException):
 class DBOSAwaitedWorkflowCancelledError(DBOSException):
     """The workflow whose result was awaited is cancelled, so it has none."""
 
-    code = 14
+    code = 13
 
     def __init__(self, workflow_id: str) -> None:
         super().__init__(f"Workflow {workflow_id!r} was cancelled, so it has no result.")
@@ -226,7 +226,7 @@ class DBOSAwaitedWorkflowCancelledError(DBOSException):
 class DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded(DBOSException):
     """The workflow whose result was awaited was given up after too many recoveries."""
 
-    code = 18
+    code = 14
 
     def __init__(self, workflow_id: str) -> None:
         super().__init__(
@@ -239,7 +239,7 @@ class DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded(DBOSException):
 class MaxRecoveryAttemptsExceededError(DBOSException):
     """A workflow was interrupted and recovered more often than its ``max_recovery_attempts`` allows."""
 
-    code = 1
+    code = 6
 
     def __init__(self, workflow_id: str, max_recovery_attempts: int) -> None:
         super().__init__(

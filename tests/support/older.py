@@ -10,6 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,19 +67,21 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DBOS"))}
 
 
-def prepare_postgres(url: str, directory: Path) -> None:
-    """Give the database what the older library asks the server for, and the tests' server does not have.
+def prepare_postgres(url: str) -> None:
+    """Give the database the extension that the older library asks for, and that the tests' server does not have.
 
-    It makes an extension, of which it uses nothing that is not built in by now.
+    A stand-in: the library uses nothing of it that is not built in by now.
     """
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection, tempfile.TemporaryDirectory(prefix="dbos-ext-") as place:
         if connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'uuid-ossp'").fetchone():
             return
         if connection.info.server_version < 180000:
             pytest.skip("NOT TESTED: the older library needs the extension uuid-ossp, which this server does not have")
-        (directory / "extension").mkdir(exist_ok=True)
+        directory = Path(place, "extension")
+        directory.mkdir()
+        # For the server's user.
+        Path(place).chmod(0o755)
         for name, text in _STAND_IN.items():
-            (directory / "extension" / name).write_text(text)
-        statement = sql.SQL("ALTER DATABASE {} SET extension_control_path = {}")
-        path = sql.Literal(f"{directory}:$system")
-        connection.execute(statement.format(sql.Identifier(connection.info.dbname), path))
+            (directory / name).write_text(text)
+        connection.execute(sql.SQL("SET extension_control_path = {}").format(sql.Literal(f"{place}:$system")))
+        connection.execute('CREATE EXTENSION "uuid-ossp"')

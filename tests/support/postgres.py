@@ -119,10 +119,17 @@ class PostgresAdmin:
         """The URL of the database `name` on this server, for psycopg and for SQLAlchemy."""
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
-    def create_database(self) -> str:
-        """Create an empty database with a name of its own; its URL."""
+    def create_database(self, *, template: str | None = None) -> str:
+        """Create a database with a name of its own, empty or a copy of the one at the URL `template`; its URL.
+
+        Whoever still uses the template is cut off.
+        """
         name = f"dbos_test_{os.getpid()}_{next(self._numbers)}"
-        self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        source = sql.SQL("")
+        if template is not None:
+            self.terminate_connections(template)
+            source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(_name(template)))
+        self.execute(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), source))
         return self.url_of(name)
 
     def drop_database(self, url: str) -> None:

@@ -14,11 +14,11 @@ from dbos.serialization.codec import Codec
 EXAMPLES: list[tuple[BaseException, int | None, list[str]]] = [
     (errors.DBOSException("it went wrong"), None, ["it went wrong"]),
     (errors.DBOSInitializationError("no name"), 3, ["no name"]),
-    (errors.DBOSConflictingRegistrationError("f"), 6, ["'f'", "name="]),
+    (errors.DBOSConflictingRegistrationError("f"), 25, ["'f'", "name="]),
     (errors.DBOSWorkflowFunctionNotFoundError("w", "f"), 4, ["'w'", "'f'", "launch"]),
     (errors.DBOSNonExistentWorkflowError("w"), 5, ["'w'"]),
     (errors.DBOSConflictingWorkflowError("w", "recorded_f", "called_f"), 9, ["'w'", "recorded_f", "called_f"]),
-    (errors.DBOSWorkflowConflictIDError("w"), 2, ["'w'"]),
+    (errors.DBOSWorkflowConflictIDError("w"), 1, ["'w'"]),
     (errors.DBOSUnexpectedStepError("w", 7, "called", "recorded"), 11, ["'w'", "7", "'called'", "'recorded'"]),
     (
         errors.DBOSMaxStepRetriesExceeded("f", 3, [ValueError("one"), KeyError("two")]),
@@ -28,10 +28,10 @@ EXAMPLES: list[tuple[BaseException, int | None, list[str]]] = [
     (errors.DBOSSerializationError("cannot be serialized"), 16, ["cannot be serialized"]),
     (errors.DBOSPortableError("module.Type", "the text"), 17, ["module.Type: the text"]),
     (errors.DBOSNotAuthorizedError("none of the roles"), 8, ["none of the roles"]),
-    (errors.DBOSQueueDeduplicatedError("w", "q", "d"), 15, ["'w'", "'q'", "'d'"]),
-    (errors.DBOSAwaitedWorkflowCancelledError("w"), 14, ["'w'", "cancelled"]),
-    (errors.DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded("w"), 18, ["'w'", "recovered"]),
-    (errors.MaxRecoveryAttemptsExceededError("w", 100), 1, ["'w'", "100"]),
+    (errors.DBOSQueueDeduplicatedError("w", "q", "d"), 12, ["'w'", "'q'", "'d'"]),
+    (errors.DBOSAwaitedWorkflowCancelledError("w"), 13, ["'w'", "cancelled"]),
+    (errors.DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded("w"), 14, ["'w'", "recovered"]),
+    (errors.MaxRecoveryAttemptsExceededError("w", 100), 6, ["'w'", "100"]),
     (errors.DBOSWorkflowCancelledError("cancelled"), 10, ["cancelled"]),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from dbos.model.authentication import parse_roles
 from dbos.serialization.codec import Codec
@@ -56,7 +56,7 @@ class WorkflowStatus:
 
     def __setstate__(self, state: Any) -> None:
         """Take the fields of a pickle, also of one that an older library made: it may have others."""
-        values: dict[str, Any] = state[1] if isinstance(state, tuple) else state
+        values = cast("dict[str, Any]", state[1] if isinstance(state, tuple) else state)
         for field in fields(self):
             setattr(self, field.name, values.get(field.name))
 

@@ -42,14 +42,10 @@ def replay_older_call(run: Run) -> str | None:
 def _take(run: Run, name: str) -> RecordedStep | None:
     """Take the next step if it is recorded under this name."""
     step = run.recorded.get(run.upcoming_function_id)
-    if not _is(step, name):
+    if step is None or step.name != name:
         return None
     run.next_function_id()
     return step
-
-
-def _is(step: RecordedStep | None, name: str) -> bool:
-    return step is not None and step.name == name
 
 
 def _value(run: Run, step: RecordedStep | None) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dbos.storage.adoption import UNFINISHED
 from dbos.storage.database import Database, Transaction
 
 _READ = "SELECT version FROM {schema}adopted_versions ORDER BY version"
@@ -18,14 +19,14 @@ _FIND_QUEUES = """
 SELECT DISTINCT queue_name FROM {schema}workflow_status
 WHERE status = 'ENQUEUED' AND application_version = :version AND queue_name IS NOT NULL"""
 
-_TAKE_OVER = """
-UPDATE {schema}workflow_status SET application_version = :version, updated_at = {now}
-WHERE status IN ('PENDING', 'ENQUEUED') AND application_version ANY_OF(:versions) AND name ANY_OF(:names)"""
+_TAKE_OVER = f"""
+UPDATE {{schema}}workflow_status SET application_version = :version, updated_at = {{now}}
+WHERE {UNFINISHED} AND application_version ANY_OF(:versions) AND name ANY_OF(:names)"""
 
-_FORGET = """
-DELETE FROM {schema}adopted_versions WHERE NOT EXISTS (
-    SELECT 1 FROM {schema}workflow_status
-    WHERE status IN ('PENDING', 'ENQUEUED') AND application_version = adopted_versions.version)"""
+_FORGET = f"""
+DELETE FROM {{schema}}adopted_versions WHERE NOT EXISTS (
+    SELECT 1 FROM {{schema}}workflow_status
+    WHERE {UNFINISHED} AND application_version = adopted_versions.version)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,11 +113,14 @@ _RELEASE_ROUNDS = """
 UPDATE {schema}workflow_status SET deduplication_id = NULL
 WHERE status IN ('PENDING', 'ENQUEUED') AND name = :name AND deduplication_id IS NOT NULL"""
 
+UNFINISHED = "status NOT IN ('SUCCESS', 'ERROR')"
+"""What runs on, or may be resumed."""
+
 # Only a version that a library computed: one that a user gave is the user's to give again.
 _NOTE_VERSIONS = f"""
 INSERT INTO {{schema}}{ADOPTED_VERSIONS} (version)
 SELECT DISTINCT application_version FROM {{schema}}workflow_status
-WHERE status IN ('PENDING', 'ENQUEUED') AND length(application_version) = 32"""
+WHERE {UNFINISHED} AND length(application_version) = 32"""
 
 
 def made_by_another(transaction: Transaction, database: Database) -> bool:

@@ -35,7 +35,7 @@ jobs = Queue("jobs", concurrency=1)
 ranked = Queue("ranked", concurrency=1, priority_enabled=True)
 parts = Queue("parts", concurrency=1, partition_queue=True)
 
-held = 0
+held = ticks = 0
 changed = threading.Condition()
 
 
@@ -247,6 +247,10 @@ class Shop(DBOSConfiguredInstance):
         return [cls.__name__, n]
 
 
+if not IS_OLDER and not hasattr(DBOS, "transaction"):
+    DBOS.transaction = DBOS.step
+
+
 @DBOS.transaction()
 def pay(n: int) -> int:
     from sqlalchemy import text
@@ -266,7 +270,11 @@ def buyer(n: int) -> list[Any]:
 
 @DBOS.workflow()
 def tick(scheduled_at: datetime, context: Any) -> None:
+    global ticks
     note("tick", context=context, scheduled_at=scheduled_at.isoformat())
+    with changed:
+        ticks += 1
+        changed.notify_all()
 
 
 shop = Shop("corner")
@@ -280,6 +288,12 @@ def start(workflow_id: str, function: Any, *args: Any, **kwargs: Any) -> Workflo
 def enqueue(workflow_id: str, queue: Queue, function: Any, *args: Any) -> None:
     with SetWorkflowID(workflow_id):
         queue.enqueue(function, *args)
+
+
+def wait_for_ticks() -> None:
+    """Wait until the schedule has fired with this library."""
+    with changed:
+        assert changed.wait_for(lambda: ticks > 0, 20)
 
 
 def begin() -> None:
