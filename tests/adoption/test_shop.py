@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from dbos import DBOS
 from tests.adoption.shop import RunningShop, Shop
 from tests.support.processes import Spawner
 
@@ -201,6 +202,7 @@ def test_methods_go_on_on_their_instance_and_class(adopted: Adopted) -> None:
     assert len(adopted.shop.entries("price")) == 1
 
 
+@pytest.mark.skipif(not hasattr(DBOS, "transaction"), reason="transactions are still to come")
 def test_a_transaction_that_was_recorded_does_not_run_again(adopted: Adopted) -> None:
     assert adopted.result("buyer") == [20, 21]
     assert [entry["n"] for entry in adopted.shop.entries("pay")] == [20, 21]
@@ -243,6 +245,7 @@ def test_a_workflow_that_goes_on_is_cancelled(adopted: Adopted) -> None:
     assert "DBOSAwaitedWorkflowCancelledError" in adopted.result("listener")
 
 
+@pytest.mark.skipif(not hasattr(DBOS, "create_schedule"), reason="schedules are still to come")
 def test_a_schedule_fires_on(adopted: Adopted) -> None:
     assert [one["schedule_name"] for one in adopted.ask("DBOS.list_schedules()")] == ["often"]
     adopted.ask("wait_for_ticks()")

@@ -125,7 +125,7 @@ class PostgresAdmin:
         Whoever still uses the template is cut off.
         """
         name = f"dbos_test_{os.getpid()}_{next(self._numbers)}"
-        source = sql.SQL("")
+        source: sql.Composable = sql.SQL("")
         if template is not None:
             self.terminate_connections(template)
             source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(_name(template)))
