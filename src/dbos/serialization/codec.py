@@ -25,8 +25,9 @@ PICKLE = "pickle"
 """The format of the default serializer."""
 
 _KNOWN: dict[str, Serializer] = {
-    format_name(one): one for one in (DefaultSerializer(), JSONSerializer(), PortableErrors())
-} | {"py_pickle": DefaultSerializer()}
+    **{format_name(one): one for one in (DefaultSerializer(), JSONSerializer(), PortableErrors())},
+    "py_pickle": DefaultSerializer(),
+}
 """What every process reads; one name is that of pickle in databases of an older library."""
 
 
