@@ -81,7 +81,7 @@ def prepare_for_transactions(database: Database) -> None:
     def prepare(transaction: Transaction) -> None:
         if isinstance(database, PostgresDatabase):
             _lock_schema(transaction, database)
-        transaction.write(_worded(TRANSACTION_OUTPUTS, database))
+        transaction.write(spelled(TRANSACTION_OUTPUTS, database.locks_rows))
         if "serialization" not in columns(transaction):
             transaction.write("ALTER TABLE {schema}transaction_outputs ADD COLUMN serialization TEXT")
 
@@ -175,10 +175,3 @@ def _apply(transaction: Transaction, database: Database, migration: Migration) -
         f"INSERT INTO {{schema}}{VERSION_TABLE} (number, name, applied_at) VALUES (:number, :name, {{now}})",
         {"number": migration.number, "name": migration.name},
     )
-
-
-def _worded(statement: str, database: Database) -> str:
-    """The statement with what the two databases say differently."""
-    for name, (on_postgres, on_sqlite) in FRAGMENTS.items():
-        statement = statement.replace(f"{{{name}}}", on_postgres if database.locks_rows else on_sqlite)
-    return statement
