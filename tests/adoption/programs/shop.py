@@ -205,8 +205,8 @@ def manager() -> list[Any]:
 @DBOS.workflow()
 def bouncing() -> list[Any]:
     debouncer = Debouncer.create(finished)
-    first = debouncer.debounce("mine", 0.2, 50)
-    second = debouncer.debounce("mine", 0.2, 51)
+    first = debouncer.debounce("mine", 1.5, 50)
+    second = debouncer.debounce("mine", 1.5, 51)
     hold()
     return [first.workflow_id == second.workflow_id, second.get_result()]
 
