@@ -51,10 +51,9 @@ def server() -> Iterator[PostgresServer]:
     server.stop()
 
 
+@pytest.mark.postgres
 @pytest.mark.timeout(SECONDS * PATIENCE + 300)
-def test_executors_on_postgres_survive_everything(
-    make_world: Callable[..., World], server: PostgresServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_executors_on_postgres_survive_everything(make_world: Callable[..., World], server: PostgresServer) -> None:
     admin = PostgresAdmin(server.url)
     url = admin.create_database()
     admin.close()
