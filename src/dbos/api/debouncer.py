@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The makers are static, and have no class yet whose variables they could use.
+MadeP = ParamSpec("MadeP")
+MadeR = TypeVar("MadeR")
+
 
 class Debouncer(Generic[P, R]):
     """Starts a workflow when for some time nobody has asked for it again, with the arguments of the last call.
@@ -56,8 +60,8 @@ class Debouncer(Generic[P, R]):
 
     @staticmethod
     def create(
-        workflow: Callable[P, R], *, debounce_timeout_sec: float | None = None, queue: Queue | None = None
-    ) -> Debouncer[P, R]:
+        workflow: Callable[MadeP, MadeR], *, debounce_timeout_sec: float | None = None, queue: Queue | None = None
+    ) -> Debouncer[MadeP, MadeR]:
         """A debouncer of the workflow.
 
         Args:
@@ -74,11 +78,11 @@ class Debouncer(Generic[P, R]):
 
     @staticmethod
     def create_async(
-        workflow: Callable[P, Coroutine[Any, Any, R]],
+        workflow: Callable[MadeP, Coroutine[Any, Any, MadeR]],
         *,
         debounce_timeout_sec: float | None = None,
         queue: Queue | None = None,
-    ) -> Debouncer[P, R]:
+    ) -> Debouncer[MadeP, MadeR]:
         """As ``create``, for a coroutine workflow."""
         return Debouncer(workflow, debounce_timeout_sec=debounce_timeout_sec, queue=queue)
 
