@@ -13,7 +13,7 @@ from dbos.storage.management import cancel
 from dbos.storage.reads import read_now_ms
 from dbos.storage.retention import Place, delete_ended, find_bound, find_live_before
 
-BITE = 100
+BITE = 50
 """How many workflows one transaction looks at."""
 
 _REST = threading.Event()

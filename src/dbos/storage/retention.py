@@ -18,10 +18,11 @@ from dbos.storage.reads import WorkflowFilter, read_workflows
 _FIND_BOUND = """
 SELECT created_at, seq FROM {schema}workflow_status ORDER BY created_at DESC, seq DESC LIMIT 1 OFFSET :kept"""
 
+# The parent's status, rather than whether there is a live one: PostgreSQL would read all live ones for that.
 _FIND_ENDED = """
-SELECT workflow_uuid, created_at, seq, status NOT IN ('PENDING', 'ENQUEUED') AND NOT EXISTS (
-    SELECT 1 FROM {schema}workflow_status AS parent
-    WHERE parent.workflow_uuid = ended.parent_workflow_id AND parent.status IN ('PENDING', 'ENQUEUED'))
+SELECT workflow_uuid, created_at, seq, status NOT IN ('PENDING', 'ENQUEUED') AND COALESCE((
+    SELECT parent.status FROM {schema}workflow_status AS parent
+    WHERE parent.workflow_uuid = ended.parent_workflow_id), '') NOT IN ('PENDING', 'ENQUEUED')
 FROM {schema}workflow_status AS ended
 WHERE (created_at, seq) > (:created_at, :seq) AND created_at < :before_ms
 ORDER BY created_at, seq LIMIT :limit"""
