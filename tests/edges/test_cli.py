@@ -489,6 +489,47 @@ def test_reset_spares_a_running_application(app: App) -> None:
     assert len(DBOS.list_workflows()) == 1
 
 
+# -- prune
+
+
+def test_prune(stopped: str, empty_directory: Path) -> None:
+    ended = run_dbos("prune", "-s", stopped, "--keep", "2", cwd=empty_directory)
+    assert ended.value == {"deleted": 1}
+    assert ids(dbos("workflow", "list", "-s", stopped).value) == ["w-1", "failed"]
+    assert dbos("prune", "-s", stopped, "--older-than", "1h").value == {"deleted": 0}
+    assert dbos("prune", "-s", stopped, "--keep", "0", "-n", "cli_fail", "-n", "other").value == {"deleted": 1}
+    assert dbos("prune", "-s", stopped, "--older-than", "0s", "--vacuum").value == {"deleted": 1}
+    assert dbos("workflow", "list", "-s", stopped).value == []
+
+
+def test_prune_says_what_it_does_not_understand(stopped: str) -> None:
+    for arguments in ([], ["--older-than", "long"], ["--older-than", "5"], ["--keep", "-1"], ["--keep", "all"]):
+        ended = dbos("prune", "-s", stopped, *arguments)
+        assert (ended.code, ended.stdout) == (2, ""), arguments
+        assert ended.stderr
+
+
+def test_prune_spares_what_runs(app: App) -> None:
+    run("done", cli_count, 1)
+    with SetWorkflowID("one"):
+        DBOS.start_workflow(cli_wait)
+    assert dbos("prune", "-s", app.url, "--keep", "0").value == {"deleted": 1}
+    assert status_of("one") == "PENDING"
+
+
+def test_sqlite_gives_space_back(sqlite_url: str) -> None:
+    application = App(sqlite_url)
+    application.launch()
+    for number in range(20):
+        run(f"w-{number}", DBOS.workflow(name="cli_large")(lambda size: "x" * size), 200_000)
+    DBOS.destroy()
+    path = Path(str(make_url(sqlite_url).database))
+    before = path.stat().st_size
+    assert before > 4_000_000
+    assert dbos("prune", "-s", sqlite_url, "--keep", "0", "--vacuum").value == {"deleted": 20}
+    assert path.stat().st_size < before / 10
+
+
 # -- init, start, postgres
 
 

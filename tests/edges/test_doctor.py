@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from dbos.model.durations import in_words
 from tests.support.apps import App, Roadblock, eventually, status_of
 from tests.support.commands import Ended, dbos, run_dbos
 from tests.support.processes import Spawner
+from tests.verify.rows import query
 
 
 @DBOS.step()
@@ -150,7 +152,7 @@ def test_one_workflow_is_explained_by_its_id(app: App) -> None:
     start("other", ill_sleep)
     _, report = doctor(app.url, "message")
     assert causes(report) == {"message": "waiting for a message or an event"}
-    assert "1 messages are there that it does not take, on: 'another topic'" in explanation(report, "message")
+    assert "1 message is there that it does not take, on: 'another topic'" in explanation(report, "message")
     DBOS.cancel_workflow("message")
     assert causes(doctor(app.url, "message")[1]) == {"message": "ended"}
     missing = dbos("doctor", "-s", app.url, "message", "none")
@@ -275,6 +277,21 @@ def test_many_that_are_alike_are_told_by_a_few(app: App) -> None:
     assert report["versions"] == [{"application_version": "old", "enqueued": 20, "pending": 0}]
     _, report = doctor(app.url, "-l", "1")
     assert list(causes(report)) == ["w-00"]
+
+
+def test_an_executor_that_renews_seldom_is_not_called_silent(database_url: str) -> None:
+    """How long it may be silent is its own setting, of which only its renewals tell."""
+    dbos("migrate", "-s", database_url)
+    now = int(time.time() * 1000)
+    for name, silent_ms, renewals in (("seldom", 30_000, 5), ("silent", 30_000, 100)):
+        query(
+            database_url,
+            "INSERT INTO {schema}executors (lease_id, executor_id, application_version, state, renewals, started_at, "
+            f"renewed_at, hostname, pid) VALUES ('{name}', '{name}', 'v', 'LIVE', {renewals}, {now - 130_000}, "
+            f"{now - silent_ms}, 'elsewhere', 1)",
+        )
+    _, report = doctor(database_url)
+    assert {one["executor_id"]: one["is_alive"] for one in report["executors"]} == {"seldom": True, "silent": False}
 
 
 def test_as_a_process(app: App, tmp_path: Path) -> None:

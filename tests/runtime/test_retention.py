@@ -62,7 +62,7 @@ def test_a_workflow_resumed_meanwhile_is_kept(app: App, monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(Database, "run", run)
-    assert delete_ended(database, 2**53, Place(), 10) == (["two"], None)
+    assert delete_ended(database, 2**53, Place(), 10)[0] == ["two"]
     monkeypatch.undo()
     assert (status_of("one"), status_of("two")) == ("ENQUEUED", None)
 
@@ -107,6 +107,58 @@ def test_bounds(app: App) -> None:
     assert retention.collect_garbage(executor(), before_ms=0) == 0
     assert retention.collect_garbage(executor(), rows_kept=3, before_ms=1) == 2, "beyond either bound"
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["w-2", "w-3", "w-4"]
+
+
+def test_the_policy_of_the_configuration_is_kept(app: App) -> None:
+    """By an executor in the background, with its own ages for some functions."""
+
+    @DBOS.workflow(name="retention.short")
+    def short() -> None:
+        pass
+
+    @DBOS.workflow(name="retention.long")
+    def long() -> None:
+        pass
+
+    for function in (short, long, work):
+        with SetWorkflowID(function.__name__):
+            function()
+    with SetWorkflowID("live"):
+        DBOS.start_workflow(DBOS.workflow(name="retention.sleeper")(lambda: DBOS.sleep(600)))
+    names = {"retention.short": 0.0, "retention.long": 3600.0}
+    app.relaunch(retention={"max_age_sec": 0, "max_age_sec_by_name": names})
+    executor().retention.run_soon()
+    eventually(lambda: len(DBOS.list_workflows()) == 2, "what is not kept goes")
+    assert {workflow.workflow_id for workflow in DBOS.list_workflows()} == {"long", "live"}
+    app.relaunch(retention={"max_workflows": 1})
+    executor().retention.run_soon()
+    eventually(lambda: len(DBOS.list_workflows()) == 1, "only the newest is kept")
+    assert DBOS.list_workflows()[0].workflow_id == "live"
+
+
+def test_a_policy_looks_at_what_is_new_and_now_and_then_at_all(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.relaunch(retention={"max_age_sec": 0})
+    with SetWorkflowID("early"):
+        late = DBOS.start_workflow(DBOS.workflow(name="retention.receiver")(lambda: DBOS.recv(timeout_seconds=600)))
+    with SetWorkflowID("done"):
+        work()
+    policy = executor().retention
+    assert policy.make_pass() == 1
+    DBOS.send("early", "end")
+    late.get_result()
+    with SetWorkflowID("new"):
+        work()
+    # What began in this very millisecond is not old yet.
+    eventually(lambda: policy.make_pass() + len(DBOS.list_workflows(workflow_ids=["new"])) == 1, "the new one goes")
+    assert eventually(policy.make_pass, "all are looked at again") == 1
+    assert DBOS.list_workflows() == []
+
+
+def test_without_a_policy_nothing_is_deleted(app: App) -> None:
+    work()
+    executor().retention.run_soon()
+    assert not executor().retention._errand.is_running
+    assert len(DBOS.list_workflows()) == 1
 
 
 def test_cancelling_all_before_tells_their_runs(app: App) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from dbos.api.retention import RetentionConfig, read_retention
 from dbos.error import DBOSInitializationError
 from dbos.model.limits import MAX_QUEUE_BYTES
+from dbos.model.retention import RetentionPolicy
 from dbos.runtime.leases import TTL_S
 from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.serializer import Serializer
@@ -59,6 +61,7 @@ class DBOSConfig(TypedDict, total=False):
         admin_host: The address it listens at. Default: ``127.0.0.1``. Any other but the loopback ones needs a token.
         admin_token: What its clients have to show, of at least 16 characters. The environment variable
             ``DBOS__ADMIN_TOKEN`` wins. Default: none.
+        retention: For how long workflows that have ended are kept; see ``RetentionConfig``. Default: for ever.
     """
 
     name: Required[str]
@@ -94,6 +97,8 @@ class DBOSConfig(TypedDict, total=False):
     admin_port: int | None
     admin_host: str | None
     admin_token: str | None
+
+    retention: RetentionConfig | None
 
     serializer: Serializer | None
 
@@ -134,6 +139,7 @@ class Settings:
     termination_timeout_s: float
     is_patching_enabled: bool
     admin: AdminSettings | None
+    retention: RetentionPolicy
     given: Mapping[str, Any]
 
 
@@ -207,6 +213,7 @@ def check_config(config: Any) -> Settings:
         log_level=given.get("log_level", "INFO").upper(),
         uses_notifications=given.get("use_listen_notify", True),
         admin=_admin_settings(given),
+        retention=read_retention(given.get("retention", {})),
         longest_poll_s=float(given.get("notification_listener_polling_interval_sec", LONGEST_INTERVAL_S)),
         lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
         termination_timeout_s=float(given.get("termination_timeout_sec", TERMINATION_TIMEOUT_S)),
@@ -251,6 +258,11 @@ def _check_value(key: str, value: object) -> None:
         _expect(key, value, _is_list(value), "a list of str")
     elif key == "otlp_attributes":
         _expect(key, value, _is_dict(value), "a dict of str to str")
+    elif key == "retention":
+        try:
+            read_retention(value)
+        except ValueError as error:
+            raise DBOSInitializationError(f"Configuration: retention {error}.") from None
     elif key == "serializer":
         _expect(key, value, isinstance(value, Serializer), "an instance of a subclass of dbos.Serializer")
     elif key == "system_database_engine":

@@ -107,6 +107,7 @@ class Application:
                         lease_ttl_s=self.lease_ttl_s,
                         longest_poll_s=settings.longest_poll_s,
                         is_patching_enabled=settings.is_patching_enabled,
+                        retention=settings.retention,
                     ),
                     self._open_hints(database),
                     application,

@@ -65,6 +65,7 @@ class Finding:
         explanation: The same in words, and what to do about it.
         is_wrong: Whether it takes somebody to do something, or only patience.
         alike: How many workflows of the same status, function, version, queue and owner there are, with this one.
+        place: Which of them it is, from 1 on, the oldest first.
     """
 
     workflow_id: str
@@ -74,6 +75,7 @@ class Finding:
     explanation: str
     is_wrong: bool
     alike: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class _Doctor:
             verdict = self._enqueued(row)
         else:
             verdict = self._pending(row)
-        return Finding(row.workflow_id, row.status, row.name, *verdict, row.alike)
+        return Finding(row.workflow_id, row.status, row.name, *verdict, row.alike, row.place)
 
     # -- waiting to be started
 
@@ -250,7 +252,8 @@ class _Doctor:
         if there:
             topics = ", ".join("no topic" if topic == NO_TOPIC else repr(topic) for topic, _ in there)
             count = sum(number for _, number in there)
-            text += f" {count} messages are there that it does not take, on: {topics}."
+            are_there = "message is" if count == 1 else "messages are"
+            text += f" {count} {are_there} there that it does not take, on: {topics}."
         return text
 
     # -- executors

@@ -17,6 +17,7 @@ from typing import Any
 
 from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSNonExistentWorkflowError
 from dbos.model.clock import Clock
+from dbos.model.retention import KEEP_ALL, RetentionPolicy
 from dbos.model.values import Batch, BatchAnswer, Lease, RecordedStep
 from dbos.runtime.application import ApplicationDatabase
 from dbos.runtime.database_time import DatabaseTime
@@ -30,6 +31,7 @@ from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S, LeaseKeeper
 from dbos.runtime.processes import this_process
 from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
+from dbos.runtime.retention import Retention
 from dbos.runtime.run import Run, RunFenced, WorkflowDeleted, workflow_cancelled
 from dbos.runtime.running import abandon, execute, run_in_background
 from dbos.runtime.starting import Call
@@ -58,7 +60,7 @@ _COUNTS_PER_COMPARISON = 10
 """Every so many times, runs and claims are compared one by one though there are as many of them."""
 
 _ROUNDS_PER_CLEANING = 100
-"""Every so many renewals of the lease, the keys of messages that nobody sends again are deleted."""
+"""Every so many renewals of the lease, what nobody needs any more is deleted: by default every five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class ExecutorSettings:
         lease_ttl_s: For how long another executor's lease must stand still until it counts as dead.
         longest_poll_s: How long to wait at most before looking without a hint from another process.
         is_patching_enabled: Whether workflows may ask for patches.
+        retention: Which workflows are deleted when they have ended.
     """
 
     executor_id: str
@@ -83,6 +86,7 @@ class ExecutorSettings:
     lease_ttl_s: float = TTL_S
     longest_poll_s: float = LONGEST_INTERVAL_S
     is_patching_enabled: bool = False
+    retention: RetentionPolicy = KEEP_ALL
 
 
 class Executor(Gateway):
@@ -112,6 +116,7 @@ class Executor(Gateway):
         self.duties = Duties(self)
         self.dispatcher = Dispatcher(self)
         self._other_versions = OtherVersions(self)
+        self.retention = Retention(self, settings.retention)
         self._interests = Interests(clock)
         self.lease = self._new_lease()
         self.is_closing = False
@@ -160,6 +165,7 @@ class Executor(Gateway):
         """Wait for running workflows for a while; then flush, stop, and hand back what did not end."""
         self.stop_claiming()
         self._other_versions.stop()
+        self.retention.stop()
         with self._idle:
             self._idle.wait_for(lambda: not self._runs, completion_timeout_s)
         self.is_closing = True
@@ -359,6 +365,7 @@ class Executor(Gateway):
         if rounds % _ROUNDS_PER_CLEANING == 0:
             forget_expired_keys(self.database)
             forget_starts(self.database)
+            self.retention.run_soon()
         if rounds % _ROUNDS_PER_REPORT == 0:
             self.dispatcher.report_unserved()
             self.recovery.report_stranded()

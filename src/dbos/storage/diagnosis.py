@@ -15,11 +15,15 @@ from dbos.storage.reads import live_only
 STALE_MS = 10_000
 """After how long without a renewal a lease is buried by other executors, unless they were set up otherwise."""
 
+_MISSED = 4
+"""An executor that was set up to renew less often counts as silent when it has missed about so many renewals."""
+
 _READ_EXECUTORS = """
 SELECT lease_id, executor_id, application_version, state, {now} - renewed_at, started_at, hostname, pid, boot_id,
     pid_namespace, pid_started,
     (SELECT count(*) FROM {schema}workflow_status AS its
-     WHERE its.status = 'PENDING' AND its.lease_id = executors.lease_id AND its.owner_xid IS NOT NULL)
+     WHERE its.status = 'PENDING' AND its.lease_id = executors.lease_id AND its.owner_xid IS NOT NULL),
+    CASE WHEN renewals > 0 THEN (renewed_at - started_at) / renewals ELSE 0 END
 FROM {schema}executors ORDER BY state DESC, started_at"""
 
 _READ_QUEUES = f"""
@@ -91,6 +95,8 @@ class ExecutorRow(NamedTuple):
     started_at: int
     process: ProcessIdentity
     claims: int
+    renewed_every_ms: int
+    """How often it has renewed its lease on average."""
 
     @property
     def pid(self) -> int:
@@ -99,7 +105,7 @@ class ExecutorRow(NamedTuple):
     @property
     def is_alive(self) -> bool:
         """Whether it is neither dead nor so silent that others would bury it."""
-        return self.state == "LIVE" and self.silent_ms < STALE_MS
+        return self.state == "LIVE" and self.silent_ms < max(STALE_MS, _MISSED * self.renewed_every_ms)
 
 
 class QueueRow(NamedTuple):
@@ -168,7 +174,7 @@ class LastStep(NamedTuple):
 def read_executors(database: Database) -> list[ExecutorRow]:
     """All leases, the live ones first."""
     rows = database.run("read_executors", lambda t: t.rows(_READ_EXECUTORS), "read")
-    return [ExecutorRow._make((*row[:6], ProcessIdentity(*row[6:11]), int(row[11]))) for row in rows]
+    return [ExecutorRow._make((*row[:6], ProcessIdentity(*row[6:11]), int(row[11]), int(row[12]))) for row in rows]
 
 
 def read_queues(database: Database) -> list[QueueRow]:

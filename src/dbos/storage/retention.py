@@ -7,7 +7,10 @@ its child's outcome.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dbos.model.status import LIVE
 from dbos.storage.database import Database, Transaction
@@ -24,7 +27,7 @@ SELECT workflow_uuid, created_at, seq, status NOT IN ('PENDING', 'ENQUEUED') AND
     SELECT parent.status FROM {schema}workflow_status AS parent
     WHERE parent.workflow_uuid = ended.parent_workflow_id), '') NOT IN ('PENDING', 'ENQUEUED')
 FROM {schema}workflow_status AS ended
-WHERE (created_at, seq) > (:created_at, :seq) AND created_at < :before_ms
+WHERE (created_at, seq) > (:created_at, :seq) AND created_at < :before_ms CONDITION
 ORDER BY created_at, seq LIMIT :limit"""
 
 # A condition of its own, as the rows were found without locks: one may have been resumed meanwhile.
@@ -41,6 +44,14 @@ class Place:
     seq: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class NameFilter:
+    """Workflows of these functions only, or of all others."""
+
+    names: Sequence[str]
+    is_only: bool
+
+
 def find_bound(database: Database, rows_kept: int) -> int | None:
     """Before which moment (epoch milliseconds) a workflow must have been created not to be among the newest so many.
 
@@ -51,14 +62,26 @@ def find_bound(database: Database, rows_kept: int) -> int | None:
     return int(rows[0][0]) + 1 if rows else None
 
 
-def delete_ended(database: Database, before_ms: int, place: Place, limit: int) -> tuple[list[str], Place | None]:
+def delete_ended(
+    database: Database, before_ms: int, place: Place, limit: int, names: NameFilter | None = None
+) -> tuple[list[str], Place, bool]:
     """Look at the next so many workflows that were created before a moment, and delete those that may go.
 
+    Args:
+        database: The system database.
+        before_ms: The moment, in epoch milliseconds.
+        place: Where to go on.
+        limit: How many to look at.
+        names: Which of them to look at; ``None`` for all.
+
     Returns:
-        The ids of those that were deleted; and the place to go on from, ``None`` if all were looked at.
+        The ids of those that were deleted; the place to go on from; and whether there is more to look at.
     """
-    parameters = {"before_ms": before_ms, "created_at": place.created_at, "seq": place.seq, "limit": limit}
-    rows = database.run("find_ended", lambda t: t.rows(_FIND_ENDED, parameters), "read")
+    parameters: dict[str, Any] = {"before_ms": before_ms, "created_at": place.created_at, "seq": place.seq}
+    parameters |= {"limit": limit, "names": list(names.names) if names is not None else []}
+    condition = "" if names is None else "AND name ANY_OF(:names)" if names.is_only else "AND NOT name ANY_OF(:names)"
+    statement = _FIND_ENDED.replace("CONDITION", condition)
+    rows = database.run("find_ended", lambda t: t.rows(statement, parameters), "read")
     ids = sorted(row[0] for row in rows if row[3])
     find = _LOCK_ENDED + (" FOR UPDATE SKIP LOCKED" if database.locks_rows else "")
 
@@ -70,7 +93,7 @@ def delete_ended(database: Database, before_ms: int, place: Place, limit: int) -
         return locked
 
     deleted = database.run("delete_ended", work) if ids else []
-    return deleted, Place(rows[-1][1], rows[-1][2]) if len(rows) == limit else None
+    return deleted, Place(rows[-1][1], rows[-1][2]) if rows else place, len(rows) == limit
 
 
 def find_live_before(database: Database, before_ms: int, limit: int) -> list[str]:
@@ -79,3 +102,18 @@ def find_live_before(database: Database, before_ms: int, limit: int) -> list[str
         statuses=sorted(LIVE), created_to_ms=before_ms - 1, limit=limit, load_input=False, load_output=False
     )
     return [row.workflow_id for row in read_workflows(database, wanted)]
+
+
+def vacuum(database: Database) -> None:
+    """Have an SQLite file shrink to what is in it; PostgreSQL does as much by itself as it can without locking.
+
+    Nobody can write meanwhile, and the file is copied.
+    """
+    if database.locks_rows:
+        return
+    with contextlib.closing(database.detached_connection()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 10000")
+        cursor.execute("VACUUM")
+        # The file shrinks when what was written to the log is moved there.
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -13,7 +13,7 @@ from dbos.model.durations import in_words
 from dbos.model.limits import check_known_id
 
 if TYPE_CHECKING:
-    from dbos.runtime.diagnosis import Diagnosis
+    from dbos.runtime.diagnosis import Diagnosis, Finding
 
 
 @click.command()
@@ -132,12 +132,22 @@ def _show(diagnosis: Diagnosis, location: str, version: int) -> None:
     write_table("Versions of what has not ended", versions_heads, versions, "All workflows have ended.")
     workflows = [
         (
-            finding.workflow_id + (f" and {finding.alike - 1} like it" if finding.alike > 1 else ""),
+            _named(finding),
             finding.name,
             finding.cause.value.upper() if finding.is_wrong else finding.cause.value,
             finding.explanation,
         )
         for finding in diagnosis.findings
+        # Those that run may each wait for something else; of others one is as good as all.
+        if finding.place == 1 or finding.status != "ENQUEUED"
     ]
     workflow_heads = ("workflow", "name", "cause", "what that means")
     write_table("Workflows that do not move", workflow_heads, workflows, "No workflow stands still.", is_whole=True)
+
+
+def _named(finding: Finding) -> str:
+    if finding.alike == 1:
+        return finding.workflow_id
+    if finding.status == "ENQUEUED":
+        return f"{finding.workflow_id} and {finding.alike - 1} like it"
+    return f"{finding.workflow_id} (one of {finding.alike})"

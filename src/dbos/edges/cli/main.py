@@ -8,6 +8,7 @@ from dbos.edges.cli.databases import migrate, reset
 from dbos.edges.cli.doctor import doctor
 from dbos.edges.cli.local_postgres import postgres
 from dbos.edges.cli.projects import init, start
+from dbos.edges.cli.prune import prune
 from dbos.edges.cli.workflows import workflow
 
 
@@ -30,5 +31,5 @@ def version() -> None:
     click.echo(version_of("dbos"))
 
 
-for command in (workflow, doctor, migrate, reset, init, start, postgres):
+for command in (workflow, doctor, prune, migrate, reset, init, start, postgres):
     main.add_command(command)
