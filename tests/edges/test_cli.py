@@ -27,6 +27,7 @@ from tests.support.apps import App, eventually, status_of
 from tests.support.commands import dbos, run_dbos
 from tests.support.postgres import PostgresAdmin
 from tests.support.processes import ROOT, Spawner
+from tests.verify.rows import query
 
 
 @DBOS.step()
@@ -460,6 +461,7 @@ def test_migrate_by_the_application_database(postgres_url: str, postgres_admin: 
     try:
         assert dbos("migrate", "-D", postgres_url).code == 0
         assert "workflow_status" in tables_of(url)
+        assert tables_of(postgres_url) == {"transaction_outputs"}
     finally:
         postgres_admin.drop_database(url)
 
@@ -500,6 +502,23 @@ def test_prune(stopped: str, empty_directory: Path) -> None:
     assert dbos("prune", "-s", stopped, "--keep", "0", "-n", "cli_fail", "-n", "other").value == {"deleted": 1}
     assert dbos("prune", "-s", stopped, "--older-than", "0s", "--vacuum").value == {"deleted": 1}
     assert dbos("workflow", "list", "-s", stopped).value == []
+
+
+def test_prune_deletes_the_records_of_transactions(sqlite_url: str, tmp_path: Path) -> None:
+    application = App(sqlite_url)
+    own = f"sqlite:///{tmp_path / 'own.sqlite'}"
+    application.launch(application_database_url=own)
+
+    @DBOS.transaction(name="cli_transaction")
+    def transaction() -> int:
+        return 1
+
+    run("one", DBOS.workflow(name="cli_transacting")(transaction))
+    DBOS.destroy()
+    records = "SELECT count(*) FROM {schema}transaction_outputs"
+    assert query(own, records) == [(1,)]
+    assert dbos("prune", "-s", sqlite_url, "-D", own, "--keep", "0").value == {"deleted": 1}
+    assert query(own, records) == [(0,)]
 
 
 def test_prune_says_what_it_does_not_understand(stopped: str) -> None:

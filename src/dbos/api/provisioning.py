@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dbos.api.config import url_beside
 from dbos.error import DBOSInitializationError
+
+if TYPE_CHECKING:
+    from dbos.storage.database import Database
 
 
 def run_dbos_database_migrations(
@@ -19,16 +24,16 @@ def run_dbos_database_migrations(
 
     Args:
         system_database_url: The system database. On Postgres it is created if it does not exist.
-        application_database_url: The application database, if the system database is not given: that is then, as in
-            the configuration, its neighbour with the suffix ``_dbos_sys``; on SQLite the same file.
+        application_database_url: The application database, in which transactions are recorded, if it is another one. If
+            the system database is not given, that is its neighbour with the suffix ``_dbos_sys``, as in the
+            configuration; on SQLite the same file.
         schema: The PostgreSQL schema of the tables.
         app_role: A PostgreSQL role that may read and write the rows afterwards, and need not own anything.
 
     Raises:
         DBOSInitializationError: The database cannot be used, or there is no such role.
     """
-    from dbos.storage.opening import explained, open_database
-    from dbos.storage.provisioning import grant
+    from dbos.storage.opening import is_same_database, open_application_database, open_database
 
     if system_database_url is None:
         if application_database_url is None:
@@ -36,8 +41,24 @@ def run_dbos_database_migrations(
         system_database_url = url_beside(application_database_url)
     database = open_database(url=system_database_url, schema=schema, pool_size=2)
     try:
-        if app_role is not None:
-            with explained(database.engine):
-                grant(database, app_role)
+        is_separate = application_database_url is not None and not is_same_database(
+            database.engine, application_database_url
+        )
+        _grant(database, app_role)
     finally:
         database.close()
+    if application_database_url is not None and is_separate:
+        database = open_application_database(url=application_database_url, schema=schema, pool_size=2)
+        try:
+            _grant(database, app_role)
+        finally:
+            database.close()
+
+
+def _grant(database: Database, app_role: str | None) -> None:
+    from dbos.storage.opening import explained
+    from dbos.storage.provisioning import grant
+
+    if app_role is not None:
+        with explained(database.engine):
+            grant(database, app_role)

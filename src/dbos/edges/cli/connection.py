@@ -130,19 +130,31 @@ def opened(place: Place) -> Generator[Database, None, None]:
 
 
 @contextlib.contextmanager
-def connected(place: Place) -> Generator[Gateway, None, None]:
-    """The way to the database of a command that changes something: running applications are told of it."""
+def connected(place: Place, application_url: str | None = None) -> Generator[Gateway, None, None]:
+    """The way to the database of a command that changes something: running applications are told of it.
+
+    Args:
+        place: The system database.
+        application_url: The application database, if it is another one, and what is recorded in it matters.
+    """
     from dbos.model.clock import SystemClock
+    from dbos.runtime.application import ApplicationDatabase
     from dbos.runtime.gateway import Gateway
     from dbos.serialization.codec import Codec
+    from dbos.storage.opening import is_same_database, open_application_database
 
     with opened(place) as database:
-        gateway = Gateway(database, Codec(), SystemClock())
+        own = None
+        if application_url is not None and not is_same_database(database.engine, application_url):
+            own = open_application_database(url=application_url, schema=place.schema, pool_size=2)
+        application = ApplicationDatabase(database, own)
+        gateway = Gateway(database, Codec(), SystemClock(), application=application)
         gateway.connect()
         try:
             yield gateway
         finally:
             gateway.close()
+            application.close()
 
 
 @contextlib.contextmanager

@@ -12,9 +12,11 @@ from dbos.edges.cli.output import Exit, fail, note
 
 @click.command()
 @database_options
-@click.option("-D", "--db-url", metavar="URL", help="The application database; its neighbour is the system database.")
+@click.option("-D", "--db-url", metavar="URL", help="The application database, if it is another one.")
 @click.option("-r", "--app-role", help="A PostgreSQL role that may read and write the rows afterwards.")
-@click.option("--print", "prints", is_flag=True, help="Write the SQL that is missing, and change nothing.")
+@click.option(
+    "--print", "prints", is_flag=True, help="Write the SQL that the system database lacks, and change nothing."
+)
 def migrate(sys_db_url: str | None, schema: str, db_url: str | None, app_role: str | None, prints: bool) -> None:
     """Make or upgrade the library's tables; again, it changes nothing.
 
@@ -27,7 +29,7 @@ def migrate(sys_db_url: str | None, schema: str, db_url: str | None, app_role: s
         _print_plan(place, app_role)
         return
     with initialization_fails():
-        run_dbos_database_migrations(place.url, schema=place.schema, app_role=app_role)
+        run_dbos_database_migrations(place.url, application_database_url=db_url, schema=place.schema, app_role=app_role)
     note("The tables are up to date.")
 
 

@@ -19,9 +19,16 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 @click.option("--older-than", metavar="AGE", help="Those created longer ago: 90s, 15m, 36h, 30d, 8w.")
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Those that are not among the newest N workflows.")
 @click.option("-n", "--name", "names", multiple=True, help="Only workflows of this function; may be repeated.")
+@click.option("-D", "--db-url", metavar="URL", help="The application database, if it is another one.")
 @click.option("--vacuum", is_flag=True, help="SQLite: give the space back to the system. Nobody can write meanwhile.")
 def prune(
-    sys_db_url: str | None, schema: str, older_than: str | None, keep: int | None, names: tuple[str, ...], vacuum: bool
+    sys_db_url: str | None,
+    schema: str,
+    older_than: str | None,
+    keep: int | None,
+    names: tuple[str, ...],
+    db_url: str | None,
+    vacuum: bool,
 ) -> None:
     """Delete workflows that have ended, and all that belongs to them.
 
@@ -36,7 +43,7 @@ def prune(
     if older_than is None and keep is None:
         fail("Say what may go: --older-than, --keep, or both.", Exit.USAGE)
     age_ms = None if older_than is None else _milliseconds(older_than)
-    with connected(find_place(sys_db_url, schema)) as gateway:
+    with connected(find_place(sys_db_url, schema, db_url), db_url) as gateway:
         deleted = collect_garbage(
             gateway,
             before_ms=None if age_ms is None else read_now_ms(gateway.database) - age_ms,
