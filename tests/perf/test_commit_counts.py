@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import text
 
 from dbos import (
     DBOS,
@@ -26,6 +29,8 @@ from dbos import (
     WorkflowHandle,
 )
 from dbos.error import DBOSAwaitedWorkflowCancelledError
+from dbos.runtime.executor import Executor
+from dbos.storage.gate import Moment
 from tests.support.apps import eventually
 from tests.support.clock import ManualClock
 from tests.support.gates import CountingGate
@@ -49,8 +54,9 @@ BY_ITSELF = (
 class Counter:
     """A launched application whose transactions are counted, but for what it does by itself."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **config: Any) -> None:
         self.url = url
+        self._config = config
         self.is_postgres = url.startswith("postgresql")
         self.gate = CountingGate()
         self.launch()
@@ -63,6 +69,7 @@ class Counter:
                 "name": "app",
                 "system_database_url": self.url,
                 "application_version": "test",
+                **self._config,
                 "enable_patching": True,
             }
         )
@@ -687,3 +694,96 @@ def test_a_debounced_call_costs_one_commit(counter: Counter) -> None:
     cost = counter.transactions(calling)
     assert cost.pop("debounce") == 3
     assert cost["journal"] <= 3, "the start and the outcome, and maybe a look whether it may go on"
+
+
+# -- transactions
+
+
+@DBOS.transaction()
+def transaction(number: int) -> int:
+    DBOS.sql_session.execute(text("SELECT 1"))
+    return number
+
+
+@DBOS.transaction()
+def failing_transaction() -> None:
+    raise ValueError("wrong")
+
+
+@DBOS.workflow()
+def transactions(count: int, with_steps: bool) -> int:
+    total = 0
+    for number in range(count):
+        total += transaction(number)
+        if with_steps:
+            step(number)
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_transaction_in_the_system_database_costs_one_commit(counter: Counter, count: int) -> None:
+    """Its own; beside it the workflow's start and its outcome, and for each step one before the next transaction."""
+    assert counter.transactions(lambda: transactions(count, False)) == {"journal": 2, "transaction": count}
+    assert counter.transactions(lambda: transactions(count, True)) == {"journal": count + 1, "transaction": count}
+    assert counter.transactions(lambda: transaction(1)) == {"journal": 2, "transaction": 1}
+
+
+def test_a_transaction_that_raises_costs_one_commit(counter: Counter) -> None:
+    """That of its record; what it did is rolled back."""
+
+    def fail() -> None:
+        with pytest.raises(ValueError, match="wrong"):
+            failing_transaction()
+
+    before = counter.gate.count("transaction")
+    assert counter.transactions(fail) == {"journal": 2, "transaction": 2}
+    assert counter.gate.count("transaction") - before == 1
+
+
+def test_a_transaction_in_a_database_of_its_own_costs_one_commit_in_each(database_url: str, tmp_path: Path) -> None:
+    """The checkpoint travels with what comes next, as that of a step does; and a look whether it is recorded."""
+    counter = Counter(database_url, application_database_url=f"sqlite:///{tmp_path}/application.sqlite")
+    expected = {"journal": 6, "transaction": 5, "read_transactions": 5}
+    assert counter.transactions(lambda: transactions(5, False)) == expected
+    DBOS.destroy()
+
+
+class RoundTrips:
+    """A gate that counts what the driver waits for from a transaction's begin to its commit, in this thread."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: list[int] = []
+        self._is_open = False
+        self._thread = threading.get_ident()
+        wait = psycopg.Connection.wait
+
+        def counted(connection: Any, *arguments: Any, **options: Any) -> Any:
+            if self._is_open and threading.get_ident() == self._thread:
+                self.counts[-1] += 1
+            return wait(connection, *arguments, **options)
+
+        monkeypatch.setattr(psycopg.Connection, "wait", counted)
+
+    def __call__(self, operation: str, moment: Moment) -> None:
+        if operation == "transaction" and moment != "before_commit":
+            self._is_open = moment == "begin"
+            self.counts.extend([0] * self._is_open)
+
+
+def test_a_transaction_takes_four_round_trips(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin, the application's statement, the record with its guard and its checkpoint, commit."""
+    counter = Counter(postgres_url)
+    transactions(3, False)
+    database = running().application.store.database
+    database._gate = trips = RoundTrips(monkeypatch)
+    transactions(2, False)
+    DBOS.destroy()
+    assert (counter.is_postgres, trips.counts) == (True, [4, 4])
+
+
+def running() -> Executor:
+    """The launched executor."""
+    assert DBOS._application is not None
+    executor = DBOS._application.executor
+    assert executor is not None
+    return executor

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.support import ledger
 from tests.support.processes import Child, Spawner
+from tests.verify.effects import check_effects
 from tests.verify.gate import Action, Moment, Plan
 from tests.verify.invariants import check_finished, check_kept, check_records
 from tests.verify.life import HELD, Life
@@ -65,6 +66,8 @@ class Scenario:
     operation: str = "journal"
     """Whose transactions are counted."""
     variant: str = ""
+    """See `Life`."""
+    application_url: str = ""
     """See `Life`."""
 
 
@@ -122,6 +125,7 @@ def run_k(nurseries: Nurseries, scenario: Scenario, k: int, directory: Path) -> 
         plan=plan,
         hold_back_s=scenario.hold_back_s,
         variant=scenario.variant,
+        application_url=scenario.application_url.replace("{k}", str(k)),
     )
     with _told(entries, output):
         code = nurseries.run(life, output)
@@ -132,14 +136,17 @@ def run_k(nurseries: Nurseries, scenario: Scenario, k: int, directory: Path) -> 
             pending = [id for id, row in rows.workflows.items() if row["status"] == "PENDING"]
             assert not pending, f"left pending: {pending}"
             check_records(ledger.read(entries), rows)
+            check_effects(life)
             return reached
         crashes = 0
         if reached and scenario.action == "kill":
             assert code == -9, f"the first life ended with {code} and not by its kill"
             check_records(ledger.read(entries), read_rows(url, life.schema))
+            check_effects(life)
             crashes, code = _live_on(nurseries, scenario, life, output)
         assert code == 0, f"the last life ended with {code}"
         check_finished(ledger.read(entries), read_rows(url, life.schema), crashes)
+        check_effects(life)
     return reached
 
 

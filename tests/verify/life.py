@@ -71,6 +71,8 @@ class Life:
     lease_ttl_s: float = 10.0
     variant: str = ""
     """For programs that run in more than one way."""
+    application_url: str = ""
+    """Where transactions run, if not in the system database."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -131,6 +133,19 @@ def select(statement: str) -> list[tuple[Any, ...]]:
     return query(_life.url, statement, _life.schema)
 
 
+def ask_application(statement: str) -> list[tuple[Any, ...]]:
+    """Ask the database in which transactions run, without the library."""
+    assert _life is not None, "not in a life"
+    return query(_life.application_url or _life.url, statement, _life.schema)
+
+
+def table_prefix() -> str:
+    """What stands for `{schema}` in the statements of transactions."""
+    assert _life is not None, "not in a life"
+    is_sqlite = (_life.application_url or _life.url).startswith("sqlite")
+    return "" if is_sqlite else f'"{_life.schema}".'
+
+
 @contextmanager
 def gated_client() -> Iterator[DBOSClient]:
     """A client of this life's database; its transactions pass the gate too."""
@@ -179,6 +194,7 @@ def live(life: Life) -> None:
             "system_database_url": life.url,
             "dbos_system_schema": life.schema,
             "application_version": "1",
+            "application_database_url": life.application_url or None,
             **getattr(program, "CONFIG", {}),
         }
     )

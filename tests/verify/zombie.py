@@ -29,6 +29,7 @@ class Zombie:
         renew_interval_s: float,
         lease_ttl_s: float = 0.4,
         variant: str = "",
+        application_url: str = "",
     ) -> None:
         self.entries, self.output = directory / f"ledger-{plan.k}.jsonl", directory / f"output-{plan.k}.txt"
         self._nurseries = nurseries
@@ -42,6 +43,7 @@ class Zombie:
             renew_interval_s=renew_interval_s,
             lease_ttl_s=lease_ttl_s,
             variant=variant,
+            application_url=application_url.replace("{k}", str(plan.k)),
         )
         self._ended = self._pool.submit(nurseries.run, self.life, self.output)
 

@@ -122,6 +122,8 @@ class _Tries:
         self._must_look = run.executor.application.is_separate
         self._has_met_another = False
         """Whether something stood under the transaction's number already."""
+        self._raised: Raised | None = None
+        """What the code has raised; it is rolled back, and to be recorded."""
         self._failures = 0
         self._pause_s = _FIRST_PAUSE_S
 
@@ -136,8 +138,11 @@ class _Tries:
             if self._must_look and (recorded := self._look()) is not None:
                 return recorded
             self._must_look = True
-            ending = self._call()
-            return self._record_error(ending) if isinstance(ending, Raised) else ending
+            ending = self._raised or self._call()
+            if isinstance(ending, Raised):
+                self._raised = ending
+                return self._record_error(ending)
+            return ending
 
     def pause(self, error: TransientStorageError) -> Generator[Command, Any, None]:
         """Wait before the next try, which may have been made necessary by others that try again, too."""
