@@ -12,6 +12,8 @@ import asyncio
 import logging
 from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 from typing_extensions import assert_type
 
 from dbos import (
@@ -53,12 +55,12 @@ async def workflow_async(name: str) -> dict[str, int]:
 def nothing() -> None: ...
 
 
-def plain(text: str, times: int = 1) -> str:
-    return text * times
+def plain(word: str, times: int = 1) -> str:
+    return word * times
 
 
-async def plain_async(text: str) -> bytes:
-    return text.encode()
+async def plain_async(word: str) -> bytes:
+    return word.encode()
 
 
 def decorated_functions_keep_their_parameters_and_results() -> None:
@@ -126,6 +128,26 @@ async def run_step_has_the_type_of_its_function() -> None:
     assert_type(await DBOS.run_step_async(None, plain, "x"), str)
     DBOS.run_step(None, plain, 1)  # type: ignore[call-overload]
     await DBOS.run_step_async(None, plain, 1)  # type: ignore[call-overload]
+
+
+@DBOS.transaction()
+def transaction(number: int) -> str:
+    assert_type(DBOS.sql_session.execute(text("SELECT 1")).scalar_one(), Any)
+    return str(number)
+
+
+@DBOS.transaction("READ COMMITTED", name="other")
+def other_transaction() -> None: ...
+
+
+def transactions() -> None:
+    assert_type(transaction(1), str)
+    assert_type(DBOS.start_workflow(transaction, 1), WorkflowHandle[str])
+    assert_type(DBOS.sql_session, Session)
+    other_transaction()
+    transaction("1")  # type: ignore[arg-type]
+    DBOS.transaction("NONSENSE")  # type: ignore[arg-type]
+    DBOS.transaction("SERIALIZABLE", "name")  # type: ignore[call-arg]
 
 
 def reading() -> None:
