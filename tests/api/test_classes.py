@@ -224,9 +224,15 @@ def test_a_function_put_into_a_class_is_its_method(sqlite_app: App) -> None:
     class Attaching(DBOSConfiguredInstance):
         run = attached
 
+    attaching = Attaching("a")
     with SetWorkflowID("w"):
-        assert Attaching("a").run(1) == ("a", 1)
+        assert attaching.run(1) == ("a", 1)
     assert recorded("w") == ("attached", "Attaching", "a", (1,), {})
+    with SetWorkflowID("plain"):
+        assert attached(Point("p"), 1) == ("p", 1)
+    assert recorded("plain")[1:3] == (None, None)
+    assert DBOS.fork_workflow("w", 1).get_result() == ("a", 1)
+    assert DBOS.fork_workflow("plain", 1).get_result() == ("p", 1), "it is a function as well"
 
 
 class Point(DBOSConfiguredInstance):
@@ -498,13 +504,10 @@ def test_what_is_enqueued_as_no_method_is_called_ends_in_a_clear_error(
 
 
 def test_workflows_of_an_instance_that_is_not_there_wait_and_hold_up_nobody(
-    app: App, queue: Queue, caplog: pytest.LogCaptureFixture
+    app: App, queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    DBOS.destroy()
-    application: dict[str, Any] = {"application_version": "test"}
     roadblock = Roadblock()
     stopping = make_stopping(roadblock)
-    app.launch(**application)
     for name in ("one", "two"):
         with SetWorkflowID(f"run {name}"):
             DBOS.start_workflow(stopping.instances[name].run, 1)
@@ -515,7 +518,7 @@ def test_workflows_of_an_instance_that_is_not_there_wait_and_hold_up_nobody(
     roadblock.open()
     info = REGISTRY.classes._classes["Stopping"]
     one = info.instances.pop("one")
-    QUEUES.add(queue.rules) if QUEUES.get(queue.name) is None else None
+    monkeypatch.setattr(REGISTRY.classes, "_owners", None)
     DBOS(config=app.config())
     assert DBOS._application is not None
     DBOS._application.renew_interval_s = 0.02
@@ -526,7 +529,7 @@ def test_workflows_of_an_instance_that_is_not_there_wait_and_hold_up_nobody(
     eventually(lambda: log_of(caplog, "Interrupted workflows", what), "the workflow was reported")
     eventually(lambda: log_of(caplog, "Work waits on queue 'classes'", what), "the queued workflow was reported")
     assert (status_of("run one"), status_of("queued one")) == ("PENDING", "ENQUEUED")
-    info.instances["one"] = one
+    REGISTRY.classes.add_instance(one, "one")
     assert DBOS.retrieve_workflow("run one").get_result() == ("one", 1)
     assert DBOS.retrieve_workflow("queued one").get_result() == ("one", 2)
     assert len(log_of(caplog, "Interrupted workflows", what)) == 1, "it is said once"
@@ -727,7 +730,7 @@ def test_a_method_cannot_be_debounced(sqlite_app: App) -> None:
 # -- the registry
 
 
-def test_methods_are_part_of_the_version() -> None:
+def test_methods_are_part_of_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def version_of(define: Callable[[], None]) -> str:
         REGISTRY.clear()
         define()
@@ -745,17 +748,15 @@ def test_methods_are_part_of_the_version() -> None:
             def run(self) -> int:
                 return 2
 
-    known, classes = dict(REGISTRY._functions), dict(REGISTRY.classes._classes)
-    try:
-        assert version_of(plain) == version_of(plain) != version_of(changed)
-    finally:
-        REGISTRY._functions.update(known)
-        REGISTRY.classes._classes.update(classes)
+    monkeypatch.setattr(REGISTRY, "_functions", {})
+    monkeypatch.setattr(REGISTRY.classes, "_classes", {})
+    assert version_of(plain) == version_of(plain) != version_of(changed)
 
 
 def test_a_destroyed_registry_holds_no_classes_and_instances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(REGISTRY, "_functions", {})
     monkeypatch.setattr(REGISTRY.classes, "_classes", {})
+    monkeypatch.setattr(REGISTRY.classes, "_owners", None)
     counter = make_counter()
     counter("one")
     assert REGISTRY.classes.owners() == ["Counter\x1f", "Counter\x1fone"]

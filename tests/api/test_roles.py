@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -373,6 +374,31 @@ def test_roles_are_required_of_any_function() -> None:
         asyncio.run(plain_async(2))
 
 
+def test_decorators_between_the_library_s_are_kept(app: App) -> None:
+    calls: list[str] = []
+
+    def counted(function: Way) -> Way:
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            calls.append(function.__name__)
+            return function(*args)
+
+        return call
+
+    @DBOS.workflow(name="roles.counted")
+    @counted
+    @DBOS.required_roles(["admin"])
+    def counted_workflow() -> Who:
+        return me()
+
+    with as_("ann", "clerk"), pytest.raises(DBOSNotAuthorizedError):
+        counted_workflow()
+    assert (calls, DBOS.list_workflows()) == ([], [])
+    with as_("ann", "admin"):
+        assert counted_workflow() == ("ann", "admin", ["admin"])
+    assert calls == ["counted_workflow"]
+
+
 # -- classes
 
 
@@ -556,8 +582,15 @@ def test_required_roles_are_a_list_of_strings(roles: Any) -> None:
             decorator(roles)
 
 
+async def _generator() -> Any:
+    yield
+
+
 def test_roles_are_required_of_functions_and_by_classes() -> None:
     with pytest.raises(TypeError, match="decorates functions"):
         DBOS.required_roles(["admin"])(5)
+    for generator in (lambda: (yield), _generator):
+        with pytest.raises(TypeError, match="is a generator function"):
+            DBOS.required_roles(["admin"])(generator)
     with pytest.raises(TypeError, match="decorates classes"):
         DBOS.default_required_roles(["admin"])(me)

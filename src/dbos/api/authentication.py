@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextvars import Token
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from dbos.api.classes import workflows_of
 from dbos.api.classproperty import classproperty
-from dbos.api.functions import Decorator, is_coroutine_function, marked_as, on_methods_too, require_function
+from dbos.api.functions import Decorator, is_coroutine_function, marked_as, on_methods_too
 from dbos.api.roles import check_roles, guarded
 from dbos.error import DBOSException
 from dbos.model.authentication import Authentication
@@ -93,7 +94,7 @@ class AuthenticationMethods:
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
             workflow = marked_as(function)
             if workflow is None:
-                require_function(function, "required_roles")
+                _require_function(function)
                 return guarded(function, function.__qualname__, required, is_coroutine_function(function))
             workflow.required_roles = required
             return function
@@ -160,6 +161,16 @@ class AuthenticationMethods:
     def assumed_role(cls) -> str | None:
         """The role by which the running code, or else what called it, was let in; ``None`` if none was required."""
         return CONTEXT.get().authentication.assumed_role
+
+
+def _require_function(function: Any) -> None:
+    if not callable(function) or not hasattr(function, "__qualname__"):
+        raise TypeError(f"@DBOS.required_roles() decorates functions, and {function!r} is none.")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{function.__qualname__} is a generator function, of which @DBOS.required_roles() cannot say as whom it "
+            "runs: its code runs when it is iterated over. Require the roles of what iterates."
+        )
 
 
 def _authentication(user: str | None, roles: Sequence[str] | None) -> Authentication:

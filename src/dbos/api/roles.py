@@ -64,12 +64,15 @@ def guarded(function: Callable[..., Any], name: str, required: Sequence[str], is
 
 
 def without_guard(function: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[str, ...] | None]:
-    """The function as it was before roles were required of it, and the roles."""
-    guard = vars(function).get(_REQUIRED) if hasattr(function, "__dict__") else None
-    if guard is None:
+    """The function as it was before roles were required of it, and the roles.
+
+    Where another decorator is above the guard, the function stays as it is, guard and all.
+    """
+    marked: tuple[tuple[str, ...], Callable[..., Any]] | None = getattr(function, _REQUIRED, None)
+    if marked is None:
         return function, None
-    required, its_function = guard
-    return its_function, required
+    required, its_function = marked
+    return its_function if getattr(function, "__wrapped__", None) is its_function else function, required
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import enum
 import inspect
 import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,8 @@ class Classes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes: dict[str, DecoratedClass] = {}
+        self._owners: list[str] | None = None
+        """What ``owners`` has returned since the last change."""
 
     def add(self, decorated: DecoratedClass) -> None:
         """Register the class. The same class defined again (a reloaded module, a local class) replaces it.
@@ -93,6 +95,7 @@ class Classes:
                     "of them another, with @DBOS.dbos_class('name').",
                 )
             self._classes[decorated.name] = decorated
+            self._owners = None
         setattr(decorated.cls, _DECORATED, decorated)
 
     def add_instance(self, instance: object, name: str) -> None:
@@ -105,6 +108,7 @@ class Classes:
         if decorated is None:
             return
         with self._lock:
+            self._owners = None
             if decorated.instances.setdefault(name, instance) is not instance:
                 raise DBOSConflictingRegistrationError(
                     name,
@@ -119,7 +123,7 @@ class Classes:
             DBOSException: The function is no method of that. (Or that is not registered, and was not to be claimed.)
         """
         if class_name is None:
-            if not function.is_temporary and self._is_bound(function.name):
+            if not function.is_temporary and _scope_of(function) is not None and self._is_bound(function.name):
                 raise DBOSException(
                     f"{function.name} is a method, and is recorded without what to call it on. Whoever enqueues it has "
                     "to give class_name, and for an instance method instance_name."
@@ -135,14 +139,16 @@ class Classes:
             return Target(class_name, config_name, (decorated.instances[config_name],))
         raise DBOSException(f"There is no method {describe(function.name, class_name, config_name)}.")
 
-    def owners(self) -> list[str]:
+    def owners(self) -> Sequence[str]:
         """The keys of all that methods can be called on in this process; see ``owner_key``."""
         with self._lock:
-            return [
-                owner_key(decorated.name, name)
-                for decorated in self._classes.values()
-                for name in (None, *decorated.instances)
-            ]
+            if self._owners is None:
+                self._owners = [
+                    owner_key(decorated.name, name)
+                    for decorated in self._classes.values()
+                    for name in (None, *decorated.instances)
+                ]
+            return self._owners
 
     def clear(self) -> None:
         """Forget all classes, and their instances."""
@@ -150,6 +156,7 @@ class Classes:
             for decorated in self._classes.values():
                 decorated.instances.clear()
             self._classes.clear()
+            self._owners = None
 
     def _is_bound(self, name: str) -> bool:
         kinds = {decorated.methods.get(name) for decorated in list(self._classes.values())}
@@ -223,16 +230,19 @@ def _decorated(cls: type) -> DecoratedClass | None:
 
 def _is_bound_method(function: WorkflowFunction, cls: type) -> bool:
     """Whether the function is defined in the class, or in one from which it inherits, and not as a static method."""
-    code = function.function
-    scope, _, name = code.__qualname__.rpartition(".")
-    if not scope or scope.endswith("<locals>"):
-        return False
-    return any(
+    scope, code = _scope_of(function), function.function
+    return scope is not None and any(
         base.__qualname__ == scope
         and base.__module__ == code.__module__
-        and not isinstance(vars(base).get(name), staticmethod)
+        and not isinstance(vars(base).get(code.__name__), staticmethod)
         for base in cls.__mro__
     )
+
+
+def _scope_of(function: WorkflowFunction) -> str | None:
+    """The qualified name of the class in whose body the function is defined, if it is in one."""
+    scope = function.function.__qualname__.rpartition(".")[0]
+    return None if not scope or scope.endswith("<locals>") else scope
 
 
 def _place(cls: type) -> object:
