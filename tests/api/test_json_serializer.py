@@ -177,8 +177,8 @@ def test_errors_are_caught_alike_live_and_replayed_where_json_can_tell(json_app:
     roadblock = Roadblock()
 
     @DBOS.step()
-    def fail(kind: str) -> None:
-        raise {"python": ValueError("no", 7), "own": Refusal("no", 7)}[kind]
+    def fail() -> None:
+        raise ValueError("no", 7)
 
     @DBOS.step(retries_allowed=True, max_attempts=2, interval_seconds=0)
     def retried() -> None:
@@ -191,17 +191,13 @@ def test_errors_are_caught_alike_live_and_replayed_where_json_can_tell(json_app:
     @DBOS.workflow()
     def workflow() -> list[str]:
         caught: list[str] = []
-        for call in (lambda: fail("python"), retried):
+        for call in (fail, retried):
             try:
                 call()
             except (ValueError, error.DBOSMaxStepRetriesExceeded) as failure:
                 caught.append(f"{failure!r} {getattr(failure, 'errors', '')}")
         wait()
         return caught
-
-    @DBOS.workflow()
-    def refusing() -> None:
-        fail("own")
 
     with SetWorkflowID("w"):
         DBOS.start_workflow(workflow)
@@ -212,6 +208,19 @@ def test_errors_are_caught_alike_live_and_replayed_where_json_can_tell(json_app:
     first, second = DBOS.get_result("w")
     assert first == "ValueError('no', 7) "
     assert second.endswith("[KeyError('k'), KeyError('k')]")
+
+
+def test_exception_of_the_applications_own_keeps_name_text_and_arguments(json_app: App) -> None:
+    """The raising process sees the original, everybody later one that stands for it."""
+
+    @DBOS.step()
+    def fail() -> None:
+        raise Refusal("no", 7)
+
+    @DBOS.workflow()
+    def refusing() -> None:
+        fail()
+
     with SetWorkflowID("refused"), pytest.raises(Refusal):
         refusing()
     with pytest.raises(error.DBOSPortableError, match=r"Refusal: \('no', 7\)") as caught:

@@ -63,11 +63,13 @@ class Codec:
         try:
             text = self._serializer.serialize(value)
         except Exception as error:
-            raise DBOSSerializationError(
-                f"{what()} cannot be serialized: {type(error).__name__}: {error}. "
-                f"It is a {type(value).__module__}.{type(value).__qualname__}; return and pass plain data instead, or "
-                "configure a serializer that can store it."
-            ) from error
+            text = f"{what()} cannot be serialized: {type(error).__name__}: {error}."
+            if not isinstance(self._serializer, JSONSerializer):  # which says itself what is to be done
+                text += (
+                    f" It is a {type(value).__module__}.{type(value).__qualname__}; return and pass plain data "
+                    "instead, or configure a serializer that can store it."
+                )
+            raise DBOSSerializationError(text) from error
         return Encoded(_checked(text, what), self.format)
 
     def encode_error(self, error: BaseException) -> Encoded:
