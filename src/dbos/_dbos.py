@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from dbos.api.authentication import DBOSContextEnsure, DBOSContextSetAuth
 from dbos.api.classes import DBOSConfiguredInstance
 from dbos.api.config import DBOSConfig
 from dbos.api.dbos import DBOS
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
+from dbos.api.transactions import IsolationLevel
 from dbos.compat.instance import current_instance
 from dbos.compat.instance import get_instance as _get_dbos_instance
-
-IsolationLevel = Literal["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED", "READ UNCOMMITTED"]
 
 __all__ = [
     "DBOS",

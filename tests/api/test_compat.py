@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_nothing_of_it_is_imported_by_the_library_itself() -> None:
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
 
 
-def test_instance_shows_the_application_its_databases_and_its_configuration(app: App) -> None:
+def test_instance_shows_the_application_its_databases_and_its_configuration(app: App, tmp_path: Path) -> None:
     from dbos import _dbos
     from dbos._dbos import _get_dbos_instance
     from dbos._sys_db import SystemDatabase
@@ -66,11 +67,13 @@ def test_instance_shows_the_application_its_databases_and_its_configuration(app:
     assert instance._config["name"] == "app"
     assert isinstance(instance._sys_db, SystemDatabase)
     for database in (instance._sys_db, instance._app_db):
-        assert database is not None
         with database.engine.connect() as connection:
             assert connection.execute(text("SELECT 1")).scalar() == 1
     assert (GlobalParams.app_version, GlobalParams.executor_id) == ("test", "local")
     assert INTERNAL_QUEUE_NAME == "_dbos_internal_queue"
+    app.relaunch(application_database_url=f"sqlite:///{tmp_path / 'own.sqlite'}")
+    with instance._app_db.engine.connect() as connection:
+        assert connection.engine.url.database == str(tmp_path / "own.sqlite")
     DBOS.destroy()
     assert _dbos._dbos_global_instance is None
     assert (GlobalParams.app_version, GlobalParams.executor_id) == ("", "local")

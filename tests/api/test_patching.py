@@ -247,6 +247,14 @@ def test_misuse_is_refused_with_what_to_do(app: App, call: str, ending: str) -> 
     def calls_it_in_a_step() -> Any:
         return step()
 
+    @DBOS.transaction()
+    def transaction() -> Any:
+        return ask("p")
+
+    @DBOS.workflow()
+    def calls_it_in_a_transaction() -> Any:
+        return transaction()
+
     @DBOS.workflow()
     def calls_it_badly(name: Any) -> Any:
         return ask(name)
@@ -257,8 +265,9 @@ def test_misuse_is_refused_with_what_to_do(app: App, call: str, ending: str) -> 
     assert DBOS.application_version == "test", "a version that is given is kept"
     with pytest.raises(error.DBOSException, match=rf"DBOS.{call}{ending} was called outside of a workflow"):
         ask("p")
-    with pytest.raises(error.DBOSException, match=rf"DBOS.{call}{ending} was called from a step"):
-        calls_it_in_a_step()
+    for function in (calls_it_in_a_step, calls_it_in_a_transaction):
+        with pytest.raises(error.DBOSException, match=rf"DBOS.{call}{ending} was called from a step"):
+            function()
     assert calls_it() is True
     for name, kind, text in ((7, TypeError, "must be a str"), ("", ValueError, "empty"), ("a\x00", ValueError, "NUL")):
         with pytest.raises(kind, match=text):

@@ -46,8 +46,8 @@ class Instance(DBOS):
         return SystemDatabase(get_executor("The system database").database)
 
     @property
-    def _app_db(self) -> DatabaseView | None:
-        return DatabaseView(get_executor("The application database").database)
+    def _app_db(self) -> DatabaseView:
+        return DatabaseView(get_executor("The application database").application.store.database)
 
     @property
     def _config(self) -> Mapping[str, Any]:
