@@ -8,12 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from dbos import DBOS, DBOSClient, DBOSConfiguredInstance, Debouncer, DebouncerClient, Queue, SetWorkflowID
+from dbos import (
+    DBOS,
+    DBOSClient,
+    DBOSConfiguredInstance,
+    DBOSContextSetAuth,
+    Debouncer,
+    DebouncerClient,
+    Queue,
+    SetWorkflowID,
+)
 from dbos.error import (
     DBOSConflictingRegistrationError,
     DBOSConflictingWorkflowError,
     DBOSException,
+    DBOSNotAuthorizedError,
 )
 from dbos.runtime.registry import QUEUES, REGISTRY
 from tests.support.apps import App, Roadblock, eventually, interrupt_at, status_of, steps_of
@@ -251,6 +262,62 @@ def test_an_instance_is_an_argument_of_a_function_that_is_no_method(sqlite_app: 
         assert takes(Point("p")) == "p"
     name, class_name, config_name, (argument,), _ = recorded("w")
     assert (name, class_name, config_name, argument.config_name) == ("takes", None, None, "p")
+
+
+# -- transactions
+
+
+def make_bank() -> Any:
+    @DBOS.dbos_class("Bank")
+    class Bank(DBOSConfiguredInstance):
+        @DBOS.transaction(name="Bank.book")
+        def book(self, value: int) -> tuple[str, int]:
+            return self.config_name, DBOS.sql_session.execute(text("SELECT :value"), {"value": value}).scalar_one()
+
+        @classmethod
+        @DBOS.transaction(name="Bank.of_class")
+        def of_class(cls) -> str:
+            return cls.__name__
+
+        @DBOS.required_roles(["teller"])
+        @DBOS.transaction(name="Bank.static")
+        @staticmethod
+        def static() -> str | None:
+            return DBOS.assumed_role
+
+        @DBOS.workflow(name="Bank.transfer")
+        def transfer(self) -> list[Any]:
+            return [self.book(1), self.of_class(), self.static()]
+
+    return Bank
+
+
+def test_transactions_may_be_methods(app: App) -> None:
+    bank = make_bank()
+    one = bank("one")
+    with DBOSContextSetAuth("ann", ["teller"]), SetWorkflowID("w"):
+        assert one.transfer() == [("one", 1), "Bank", "teller"]
+    assert steps_of("w") == [(1, "Bank.book"), (2, "Bank.of_class"), (3, "Bank.static")]
+    with SetWorkflowID("refused"), pytest.raises(DBOSNotAuthorizedError, match=r"Bank\.static requires"):
+        one.transfer()
+
+
+def test_a_transaction_on_its_own_belongs_to_its_instance(app: App, way: Way) -> None:
+    bank = make_bank()
+    one = bank("one")
+    for workflow_id, method, args, result, names in (
+        ("instance", one.book, (2,), ("one", 2), ("<temp>.Bank.book", "Bank", "one")),
+        ("class", bank.of_class, (), "Bank", ("<temp>.Bank.of_class", "Bank", None)),
+    ):
+        with SetWorkflowID(workflow_id):
+            assert way(method, *args) == result
+        assert recorded(workflow_id) == (*names, args, {})
+        assert DBOS.fork_workflow(workflow_id, 1).get_result() == result
+    with DBOSContextSetAuth("ann", ["teller"]), SetWorkflowID("static"):
+        assert way(bank.static) == "teller"
+    assert recorded("static")[:3] == ("<temp>.Bank.static", None, None)
+    with pytest.raises(DBOSNotAuthorizedError, match=r"Bank\.static requires"):
+        way(bank.static)
 
 
 # -- classes that have only steps

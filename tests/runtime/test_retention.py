@@ -73,7 +73,7 @@ def test_all_are_looked_at_bite_by_bite(app: App, monkeypatch: pytest.MonkeyPatc
         with SetWorkflowID(f"w-{number}"):
             work()
     with SetWorkflowID("live"):
-        DBOS.start_workflow(DBOS.workflow(name="sleeper")(lambda: DBOS.sleep(600)))
+        DBOS.start_workflow(DBOS.workflow(name="retention.sleeper")(lambda: DBOS.sleep(600)))
     assert retention.collect_garbage(executor(), before_ms=2**53) == 10
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["live"]
 
