@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from dbos.error import (
 )
 from dbos.runtime.registry import QUEUES, REGISTRY
 from tests.support.apps import App, Roadblock, eventually, interrupt_at, status_of, steps_of
+from tests.support.gates import CountingGate
 
 Way = Callable[..., Any]
 
@@ -35,7 +38,7 @@ Way = Callable[..., Any]
 @pytest.fixture
 def queue(app: App) -> Any:
     """A queue of the test's own."""
-    yield Queue("classes")
+    yield Queue("classes", polling_interval_sec=0.02)
     QUEUES.clear()
 
 
@@ -570,6 +573,17 @@ def test_what_is_enqueued_as_no_method_is_called_ends_in_a_clear_error(
 # -- instances that are not there
 
 
+def claims_while_looking(gate: CountingGate) -> int:
+    """How many claims were made while the queues were looked at twenty times."""
+
+    def claims() -> int:
+        return gate.count("claim_enqueued") + gate.count("claim_orphans")
+
+    looks, before = gate.count("find_waiting"), claims()
+    eventually(lambda: gate.count("find_waiting") > looks + 20, "the queues were looked at")
+    return claims() - before
+
+
 def test_workflows_of_an_instance_that_is_not_there_wait_and_hold_up_nobody(
     app: App, queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -589,12 +603,14 @@ def test_workflows_of_an_instance_that_is_not_there_wait_and_hold_up_nobody(
     DBOS(config=app.config())
     assert DBOS._application is not None
     DBOS._application.renew_interval_s = 0.02
+    gate = DBOS._application.gate = CountingGate()
     DBOS.launch()
     assert DBOS.retrieve_workflow("run two").get_result() == ("two", 1)
     assert DBOS.retrieve_workflow("queued two").get_result() == ("two", 2)
     what = "'Stopping.run' of instance 'one' of class 'Stopping'"
     eventually(lambda: log_of(caplog, "Interrupted workflows", what), "the workflow was reported")
     eventually(lambda: log_of(caplog, "Work waits on queue 'classes'", what), "the queued workflow was reported")
+    assert claims_while_looking(gate) <= 2, "looks find nothing to be claimed; what was told before may be looked for"
     assert (status_of("run one"), status_of("queued one")) == ("PENDING", "ENQUEUED")
     REGISTRY.classes.add_instance(one, "one")
     assert DBOS.retrieve_workflow("run one").get_result() == ("one", 1)
@@ -772,6 +788,29 @@ def test_a_class_that_is_defined_again_replaces_the_former(sqlite_app: App) -> N
     forked = DBOS.fork_workflow("w", 1)
     assert forked.get_result() == ("one", 2)
     assert REGISTRY.classes._classes["Counter"].instances == {"one": one}
+
+
+def test_a_module_may_be_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REGISTRY, "_functions", {})
+    monkeypatch.setattr(REGISTRY.classes, "_classes", {})
+    monkeypatch.setattr(REGISTRY.classes, "_owners", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = (
+        "from dbos import DBOS, DBOSConfiguredInstance",
+        "@DBOS.dbos_class()",
+        "class Loaded(DBOSConfiguredInstance):",
+        "    @DBOS.workflow()",
+        "    def run(self): ...",
+        "instance = Loaded('one')",
+    )
+    for name in ("loaded_first", "loaded_second"):
+        (tmp_path / f"{name}.py").write_text("\n".join(lines))
+    first = importlib.import_module("loaded_first")
+    former = first.instance
+    assert importlib.reload(first).instance is not former
+    assert REGISTRY.classes.owners() == ["Loaded\x1f", "Loaded\x1fone"]
+    with pytest.raises(DBOSConflictingRegistrationError, match="the name 'Loaded"):
+        importlib.import_module("loaded_second")
 
 
 def test_a_method_cannot_be_debounced(sqlite_app: App) -> None:
