@@ -26,8 +26,8 @@ def watch(stop: type[BaseException], name: str, note: Callable[..., None]) -> No
     """Have each exception of this type that is made in this process noted."""
     made = stop.__init__
 
-    def make(self: BaseException, *args: Any) -> None:
+    def make(self: BaseException, *args: Any, **kwargs: Any) -> None:
         note("guard", guard=name)
-        made(self, *args)
+        made(self, *args, **kwargs)
 
     stop.__init__ = make  # type: ignore[method-assign]

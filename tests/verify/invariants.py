@@ -28,13 +28,12 @@ _LIVE = ("PENDING", "ENQUEUED")
 def check_finished(entries: Entries, rows: Rows, crashes: int) -> None:
     """Every workflow ended as it should, ran the right steps, and recorded what really ran."""
     program = _program(entries)
+    allowed = program.get("statuses", {})
+    wrong = {id: row for id, row in rows.workflows.items() if row["status"] not in allowed.get(id, ["SUCCESS"])}
+    assert not wrong, f"not all ended well: {wrong}"
     missing = set(program["expected"]) - set(rows.workflows) - set(program.get("optional", []))
     assert not missing, f"workflows are missing: {missing}"
     assert set(rows.workflows) <= set(program["expected"]), f"each workflow has exactly one row: {set(rows.workflows)}"
-    allowed = program.get("statuses", {})
-    statuses = {id: row["status"] for id, row in rows.workflows.items()}
-    wrong = {id: status for id, status in statuses.items() if status not in allowed.get(id, ["SUCCESS"])}
-    assert not wrong, f"not all ended well: {wrong}"
     for id in rows.workflows:
         _check_names(program["expected"][id], id, rows)
     check_records(entries, rows)
