@@ -74,7 +74,7 @@ class Guards:
             self._check(scope, headers)
             body = await _read_body(headers, receive)
             _check_content_type(scope["method"], headers, body)
-            await asyncio.wait_for(self._app(scope, _answer_with(body), send_on), ANSWER_TIMEOUT_S)
+            await asyncio.wait_for(self._app(scope, _replayed(body, receive), send_on), ANSWER_TIMEOUT_S)
         except Exception as error:
             refusal = _refusal(error, scope)
             if not has_begun:
@@ -144,13 +144,14 @@ def _check_content_type(method: str, headers: Headers, body: bytes) -> None:
         raise Refused(415, "A body must be JSON, and say so: 'Content-Type: application/json'.")
 
 
-def _answer_with(body: bytes) -> Receive:
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read, and then goes on receiving."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return receive
+    return replay
 
 
 def _refusal(error: Exception, scope: Scope) -> Refused:

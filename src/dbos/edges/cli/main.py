@@ -9,6 +9,7 @@ from dbos.edges.cli.doctor import doctor
 from dbos.edges.cli.local_postgres import postgres
 from dbos.edges.cli.projects import init, start
 from dbos.edges.cli.prune import prune
+from dbos.edges.cli.transfer import export_workflows, import_workflows
 from dbos.edges.cli.workflows import workflow
 
 
@@ -33,3 +34,5 @@ def version() -> None:
 
 for command in (workflow, doctor, prune, migrate, reset, init, start, postgres):
     main.add_command(command)
+for command in (export_workflows, import_workflows):
+    workflow.add_command(command)
