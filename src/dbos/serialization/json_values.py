@@ -23,7 +23,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, cast
@@ -33,6 +33,7 @@ from zoneinfo import ZoneInfo
 TYPE = "$type"
 
 _PLAIN = frozenset({type(None), bool, int, str})
+_TEXT = frozenset({str})
 
 _CALL = {"args", "kwargs"}
 
@@ -124,14 +125,18 @@ def _place(value: Any) -> str:
     return ""
 
 
-def _items(values: Iterable[Any]) -> list[Any]:
+def _items(values: Collection[Any]) -> Collection[Any]:
+    if _PLAIN.issuperset(map(type, values)):
+        return values
     return [item if type(item) in _PLAIN else as_json(item) for item in values]
 
 
 def _dict_as_json(value: dict[Any, Any]) -> Any:
     """Plainly, if its keys are those of a JSON object."""
-    if TYPE in value or not all(type(key) is str for key in value):
+    if TYPE in value or not _TEXT.issuperset(map(type, value)):
         return _pairs_as_json(value)
+    if _PLAIN.issuperset(map(type, value.values())):
+        return value
     return {key: item if type(item) in _PLAIN else as_json(item) for key, item in value.items()}
 
 
