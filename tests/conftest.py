@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dbos.runtime.registry import QUEUES
+from dbos.runtime.registry import QUEUES, SCHEDULES
 from tests.support.guide import guide_path
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
@@ -64,6 +64,13 @@ def forget_queues() -> Iterator[None]:
     before = dict(QUEUES._rules)  # pyright: ignore[reportPrivateUsage]
     yield
     QUEUES._rules = before  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.fixture(autouse=True)
+def forget_schedules() -> Iterator[None]:
+    """Schedules that a test declares before a launch are forgotten after it."""
+    yield
+    SCHEDULES.clear()
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,19 @@ def _page(name: str, which: str, offset: int, ratio: float) -> Benchmark:
     )
 
 
+def _schedules(name: str, title: str, measured: str, count: int, unit: str, bound: float) -> Benchmark:
+    return Benchmark(
+        name=name,
+        title=title,
+        program="schedule_latency.py",
+        arguments=("--measure", measured, "--count", str(count)),
+        unit=unit,
+        direction=Direction.LOWER,
+        targets=_bound(bound),
+        max_rounds=3,
+    )
+
+
 def _sleepers(name: str, title: str, measured: str, kind: str, count: int, unit: str, bound: float) -> Benchmark:
     return Benchmark(
         name=name,
@@ -318,4 +331,6 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         unit="workflows/s",
         target=Target(20.0),
     ),
+    _schedules("schedule_latency", "From a schedule's fire time until its workflow runs", "latency", 20, "ms", 20.0),
+    _schedules("schedules_idle_cpu", "Idle with 1000 schedules", "cpu", 1000, "% of a CPU", 1.0),
 )

@@ -245,7 +245,6 @@ def test_a_workflow_that_goes_on_is_cancelled(adopted: Adopted) -> None:
     assert "DBOSAwaitedWorkflowCancelledError" in adopted.result("listener")
 
 
-@pytest.mark.skipif(not hasattr(DBOS, "create_schedule"), reason="schedules are still to come")
 def test_a_schedule_fires_on(adopted: Adopted) -> None:
     assert [one["schedule_name"] for one in adopted.ask("DBOS.list_schedules()")] == ["often"]
     adopted.ask("wait_for_ticks()")

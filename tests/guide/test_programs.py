@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from dbos import DBOSClient
-from tests.guide.inventory import guide_program, runs, waits_for
+from tests.guide.inventory import guide_program, runs
 from tests.support.apps import eventually
 from tests.support.guide import Program
 from tests.support.processes import Child, Spawner
@@ -122,7 +122,6 @@ def test_server_that_was_killed_goes_on_with_its_workflow_when_it_starts_again(
     assert again.stdout.splitlines() == ["second", "first", "second"]
 
 
-@waits_for("schedules")
 @runs(("DBOS Lifecycle Guidelines", 3))
 def test_main_thread_blocks_while_scheduled_workflows_run(database_url: str, program: Program, spawn: Spawner) -> None:
     seen: set[str] = set()
@@ -141,7 +140,6 @@ def test_main_thread_blocks_while_scheduled_workflows_run(database_url: str, pro
     assert {f"sched-ticking-{tick.removeprefix('tick ')}" for tick in seen} <= fired
 
 
-@waits_for("schedules")
 @runs(("DBOS Lifecycle Guidelines", 4))
 def test_main_coroutine_waits_while_scheduled_workflows_run(program: Program, spawn: Spawner, tmp_path: Path) -> None:
     running = spawn(SCHEDULED + program.code())

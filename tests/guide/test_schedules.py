@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from dbos import DBOS
-from tests.guide.inventory import runs, waits_for
+from tests.guide.inventory import runs
 from tests.support.apps import App
 from tests.support.guide import Program
 
 
-@waits_for("schedules")
 @runs(("Scheduled Workflows", 1))
 def test_schedules_are_kept_in_the_database_and_managed_while_it_runs(
     database_url: str, program: Program, caplog: pytest.LogCaptureFixture

@@ -144,7 +144,7 @@ def give_data(database: Database) -> None:
     set_status(database, "cancelled", "CANCELLED")
 
 
-ADDED_LATER = {"message_keys", "queue_starts", "transaction_outputs", "adopted_versions"}
+ADDED_LATER = {"message_keys", "queue_starts", "transaction_outputs", "adopted_versions", "decorated_schedules"}
 """The tables that the first schema did not have."""
 
 

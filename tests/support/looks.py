@@ -29,9 +29,10 @@ HOUSEKEEPING = frozenset(
         "count_claims",
         "read_claims",
         "release",
+        "read_active_ids",
     }
 )
-"""What an application does of itself at every renewal of its lease, whoever waits for whatever."""
+"""What an application does of itself now and then, mostly when it renews its lease, whoever waits for whatever."""
 
 
 class LooksGate(CountingGate):

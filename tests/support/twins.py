@@ -30,9 +30,15 @@ class Twins:
             value = asyncio.run_coroutine_threadsafe(call(args, kwargs), _loop()).result(PATIENCE_S)
             if inspect.isasyncgen(value):
                 return _items(cast("AsyncGenerator[Any, None]", value))
-            return Twins(value) if isinstance(value, WorkflowHandleAsync) else value
+            if isinstance(value, list):
+                return [_twin(item) for item in value]
+            return _twin(value)
 
         return wait if callable(method) else method
+
+
+def _twin(value: Any) -> Any:
+    return Twins(value) if isinstance(value, WorkflowHandleAsync) else value
 
 
 def _items(values: AsyncGenerator[Any, None]) -> Iterator[Any]:

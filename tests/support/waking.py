@@ -18,7 +18,9 @@ class UnpolledApp(App):
 
     def config(self, **changes: Any) -> DBOSConfig:
         """The configuration of `App`, with long poll intervals."""
-        return super().config(**{"notification_listener_polling_interval_sec": 600.0, **changes})
+        return super().config(
+            **{"notification_listener_polling_interval_sec": 600.0, "scheduler_polling_interval_sec": 600.0, **changes}
+        )
 
 
 class Body:

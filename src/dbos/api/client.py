@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbos.api import listing
 from dbos.api.client_queues import EnqueueOptions, client_enqueue_core
+from dbos.api.client_schedule_methods import ClientScheduleMethods
 from dbos.api.config import check_config
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.instance import refuse_on_loop
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _DESTROYED = "The DBOSClient was destroyed. Make a new one."
 
 
-class DBOSClient:
+class DBOSClient(ClientScheduleMethods):
     """Sends to workflows, reads what they publish, waits for them and steers them; runs none itself.
 
     It works while no application runs, and makes no tables. Blocking methods may be called by several threads; their

@@ -14,6 +14,7 @@ from dbos.error import DBOSInitializationError
 from dbos.model.limits import MAX_QUEUE_BYTES
 from dbos.model.retention import RetentionPolicy
 from dbos.runtime.leases import TTL_S
+from dbos.runtime.schedules import POLL_INTERVAL_S
 from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.serializer import Serializer
 
@@ -53,6 +54,8 @@ class DBOSConfig(TypedDict, total=False):
             same for all executors of a database. One that ends on the same host is noticed at once. Default: 10.
         termination_timeout_sec: For how long running workflows may complete after SIGTERM, before others take them
             over, in seconds. Default: 5.
+        scheduler_polling_interval_sec: How long to wait at most before looking for changes of schedules without having
+            been notified, in seconds. Default: 2.
         log_level: Of the logger ``dbos``. Default: ``INFO``.
         run_admin_server: Whether to serve HTTP requests that tell of this process's workflows and steer them. Default:
             True. See docs/admin.md.
@@ -140,6 +143,7 @@ class Settings:
     is_patching_enabled: bool
     admin: AdminSettings | None
     retention: RetentionPolicy
+    schedules_poll_s: float
     given: Mapping[str, Any]
 
 
@@ -218,6 +222,7 @@ def check_config(config: Any) -> Settings:
         lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
         termination_timeout_s=float(given.get("termination_timeout_sec", TERMINATION_TIMEOUT_S)),
         is_patching_enabled=given.get("enable_patching", False),
+        schedules_poll_s=float(given.get("scheduler_polling_interval_sec", POLL_INTERVAL_S)),
         given=given,
     )
 

@@ -16,13 +16,14 @@ from dbos.api.lifecycle import Application, set_up_logging
 from dbos.api.management_methods import ManagementMethods
 from dbos.api.messaging_methods import MessagingMethods
 from dbos.api.queues import Queue, listen
+from dbos.api.schedule_methods import ScheduleMethods
 from dbos.api.seams import load_edge
 from dbos.api.transactions import TransactionMethods
 from dbos.api.upgrading_methods import UpgradingMethods
 from dbos.api.workflow_methods import WorkflowMethods
 from dbos.error import DBOSException
 from dbos.runtime.context import CONTEXT, StepStatus
-from dbos.runtime.registry import QUEUES, REGISTRY
+from dbos.runtime.registry import QUEUES, REGISTRY, SCHEDULES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -40,6 +41,7 @@ class DBOS(
     TransactionMethods,
     MessagingMethods,
     ManagementMethods,
+    ScheduleMethods,
     UpgradingMethods,
 ):
     """Durable workflows.
@@ -123,6 +125,7 @@ class DBOS(
         if destroy_registry:
             REGISTRY.clear()
             QUEUES.clear()
+            SCHEDULES.clear()
 
     @classmethod
     def reset_system_database(cls) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from dbos.api.application_schedules import create_declared_schedules, decorated_schedules
 from dbos.api.config import Settings
 from dbos.api.instance import set_executor
 from dbos.api.seams import load_edge
@@ -108,6 +109,7 @@ class Application:
                         longest_poll_s=settings.longest_poll_s,
                         is_patching_enabled=settings.is_patching_enabled,
                         retention=settings.retention,
+                        schedules_poll_s=settings.schedules_poll_s,
                     ),
                     self._open_hints(database),
                     application,
@@ -125,7 +127,8 @@ class Application:
             self._termination.install()
             try:
                 # Only now, as recovered workflows use the public functions.
-                executor.begin()
+                executor.begin(decorated_schedules())
+                create_declared_schedules(executor)
                 self._start_admin_server(executor)
             except BaseException:
                 self._stop(0)

@@ -23,7 +23,7 @@ _STATUSES = frozenset(status.value for status in WorkflowStatusString)
 
 def status_core(workflow_id: str, caller: str, client: Gateway | None = None) -> Core[Ending[WorkflowStatus | None]]:
     """The workflow's status, ``None`` if there is no such workflow. ``caller`` is named in errors."""
-    _check_texts("workflow_id", [workflow_id])
+    check_texts("workflow_id", [workflow_id])
 
     return recorded_call(GET_STATUS, caller, lambda gateway: read_status(gateway, workflow_id), client)
 
@@ -47,7 +47,7 @@ def list_workflows_core(
 
 def list_steps_core(workflow_id: str, client: Gateway | None = None) -> Core[Ending[list[StepInfo]]]:
     """The recorded steps of a workflow."""
-    _check_texts("workflow_id", [workflow_id])
+    check_texts("workflow_id", [workflow_id])
 
     def read(gateway: Gateway) -> list[StepInfo]:
         return [step_info(row, gateway.codec) for row in read_steps(gateway.database, workflow_id)]
@@ -82,7 +82,7 @@ def workflow_filter(
         TypeError: An argument of the wrong type.
         ValueError: A status or a time that does not exist, a negative limit or offset, a text that cannot be stored.
     """
-    statuses = _several("status", status)
+    statuses = several("status", status)
     for one in statuses or ():
         if one not in _STATUSES:
             raise ValueError(f"There is no status {one!r}. The statuses are {', '.join(sorted(_STATUSES))}.")
@@ -93,18 +93,18 @@ def workflow_filter(
     if isinstance(workflow_ids, str):
         raise TypeError(f"workflow_ids must be a list of str, not a str: [{workflow_ids!r}].")
     return WorkflowFilter(
-        workflow_ids=_several("workflow_ids", workflow_ids),
+        workflow_ids=several("workflow_ids", workflow_ids),
         statuses=statuses,
-        names=_several("name", name),
-        application_versions=_several("app_version", app_version),
-        executor_ids=_several("executor_id", executor_id),
-        queue_names=_several("queue_name", queue_name),
-        users=_several("user", user),
-        forked_from=_several("forked_from", forked_from),
-        parents=_several("parent_workflow_id", parent_workflow_id),
+        names=several("name", name),
+        application_versions=several("app_version", app_version),
+        executor_ids=several("executor_id", executor_id),
+        queue_names=several("queue_name", queue_name),
+        users=several("user", user),
+        forked_from=several("forked_from", forked_from),
+        parents=several("parent_workflow_id", parent_workflow_id),
         created_from_ms=epoch_ms(start_time, "start_time"),
         created_to_ms=epoch_ms(end_time, "end_time"),
-        id_prefixes=_several("workflow_id_prefix", workflow_id_prefix),
+        id_prefixes=several("workflow_id_prefix", workflow_id_prefix),
         limit=limit,
         offset=offset,
         sort_desc=sort_desc,
@@ -114,18 +114,24 @@ def workflow_filter(
     )
 
 
-def _several(argument: str, value: str | Sequence[str] | None) -> list[str] | None:
+def several(argument: str, value: str | Sequence[str] | None) -> list[str] | None:
+    """The texts that an argument gives, one or several.
+
+    Raises:
+        TypeError, ValueError: It gives something else, or what cannot be stored.
+    """
     if value is None:
         return None
     if not isinstance(value, str | list | tuple):
         raise TypeError(f"{argument} must be a str or a list of str, not {type(value).__name__}.")
     # A status may come as a member of the enumeration, whose plain text is wanted.
     texts = [str.__str__(value)] if isinstance(value, str) else list(value)
-    _check_texts(argument, texts)
+    check_texts(argument, texts)
     return [str.__str__(text) for text in texts]
 
 
-def _check_texts(argument: str, texts: Sequence[object]) -> None:
+def check_texts(argument: str, texts: Sequence[object]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` if not all of these are texts that can be stored."""
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(f"{argument} must be a str, not {type(text).__name__}.")

@@ -33,12 +33,18 @@ def gateway_of(client: HasGateway) -> Gateway:
     return client.gateway
 
 
-def blocking(core: GatewayCore[P, T]) -> Callable[P, T]:
-    """The application's method that blocks."""
+def blocking(core: GatewayCore[P, T], *, on_loop: bool = False) -> Callable[P, T]:
+    """The application's method that blocks.
+
+    Args:
+        core: What it does.
+        on_loop: Whether it may be called in the thread of a running event loop, which it then holds up.
+    """
 
     @functools.wraps(core)
     def method(*args: P.args, **kwargs: P.kwargs) -> T:
-        refuse_on_loop(f"DBOS.{core.__name__}")
+        if not on_loop:
+            refuse_on_loop(f"DBOS.{core.__name__}")
         return drive(core(None, *args, **kwargs))
 
     return _with_signature(method, core, 1, "{}")
@@ -54,12 +60,13 @@ def awaited(core: GatewayCore[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     return _with_signature(method, core, 1, "Coroutine[Any, Any, {}]")
 
 
-def client_blocking(core: GatewayCore[P, T]) -> Callable[Concatenate[Any, P], T]:
-    """The client's method that blocks."""
+def client_blocking(core: GatewayCore[P, T], *, on_loop: bool = False) -> Callable[Concatenate[Any, P], T]:
+    """The client's method that blocks. (Arguments as for ``blocking``.)"""
 
     @functools.wraps(core)
     def method(self: HasGateway, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        refuse_on_loop(f"DBOSClient.{core.__name__}")
+        if not on_loop:
+            refuse_on_loop(f"DBOSClient.{core.__name__}")
         return drive(core(gateway_of(self), *args, **kwargs))
 
     return _with_signature(method, core, 0, "{}")

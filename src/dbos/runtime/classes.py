@@ -139,6 +139,20 @@ class Classes:
             return Target(class_name, config_name, (decorated.instances[config_name],))
         raise DBOSException(f"There is no method {describe(function.name, class_name, config_name)}.")
 
+    def owner_of(self, name: str) -> str | None:
+        """The class that a function is to be called on where nobody says which; ``None`` if it is no class method.
+
+        Raises:
+            DBOSException: It is a method of instances.
+        """
+        for decorated in list(self._classes.values()):
+            kind = decorated.methods.get(name)
+            if kind is MethodKind.INSTANCE:
+                raise DBOSException(f"{name} is a method of instances, which cannot be scheduled.")
+            if kind is MethodKind.CLASS:
+                return decorated.name
+        return None
+
     def owners(self) -> Sequence[str]:
         """The keys of all that methods can be called on in this process; see ``owner_key``."""
         with self._lock:

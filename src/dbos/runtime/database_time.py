@@ -39,6 +39,10 @@ class DatabaseTime:
         """When so many seconds will have passed for sure."""
         return int(self._ahead_ms + (self._clock.monotonic() + seconds) * 1000) + 1
 
+    def passed_ms(self) -> float:
+        """A time that has come for sure, and not long ago."""
+        return self._behind_ms + self._clock.monotonic() * 1000
+
     def seconds_until(self, time_ms: float) -> float:
         """How long it takes at most until then; 0 if it has passed for sure."""
         return max(0.0, (time_ms - self._behind_ms) / 1000 - self._clock.monotonic())

@@ -285,7 +285,7 @@ class Lane:
     def look_in(self, seconds: float) -> None:
         """Look for work in so many seconds at the latest."""
         self.looks_at = min(self.looks_at, self._executor.clock.monotonic() + seconds)
-        self._executor.waits.attend_in(seconds)
+        self._executor.duties.attend_in(seconds)
 
     def _note_starts(self) -> None:
         with self._lock:

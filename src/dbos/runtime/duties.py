@@ -1,4 +1,4 @@
-"""An executor's duties beside running: deadlines, runs that are to stop, workflows that are to be started.
+"""An executor's duties beside running: deadlines, runs that are to stop, workflows that are to be started, schedules.
 
 One cheap question tells whether there is anything to do. It is asked when another process hints at it, when a deadline
 passes, and now and then. Deadlines and delays are everybody's duty: those of a workflow whose executor is down are kept
@@ -8,6 +8,8 @@ as well.
 from __future__ import annotations
 
 import logging
+import math
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,9 @@ class Duties:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+        self._lock = threading.Lock()
+        self._asks_at = -math.inf
+        """When to ask without having been told; schedules make the thread come back at other times, too."""
         self._overdue = Errand(executor.threads, self._cancel_overdue, "Cancelling workflows whose deadline has passed")
         self._stopped: deque[tuple[str, str]] = deque()
         """The ids and tokens of runs that have stopped as their workflows were cancelled."""
@@ -42,6 +47,26 @@ class Duties:
         Args:
             is_told: Whether something may have happened, or only the time has come.
         """
+        executor = self._executor
+        # First, as fire times are to be kept to the millisecond.
+        executor.schedules.attend()
+        with self._lock:
+            now = executor.clock.monotonic()
+            if not is_told and now < self._asks_at:
+                return self._asks_at - now
+            self._asks_at = now + executor.longest_poll_s
+        back_in_s = self._ask(is_told)
+        with self._lock:
+            self._asks_at = min(self._asks_at, executor.clock.monotonic() + back_in_s)
+        return back_in_s
+
+    def attend_in(self, seconds: float) -> None:
+        """Ask whether there is something to do in so many seconds at the latest."""
+        with self._lock:
+            self._asks_at = min(self._asks_at, self._executor.clock.monotonic() + seconds)
+        self._executor.waits.attend_in(seconds)
+
+    def _ask(self, is_told: bool) -> float:
         executor = self._executor
         back_in_s = executor.longest_poll_s
         duties = read_duties(executor.database, executor.lease_id)
@@ -60,7 +85,7 @@ class Duties:
 
     def expect_deadline(self, deadline_ms: int) -> None:
         """A workflow was started that has this deadline."""
-        self._executor.waits.attend_in(self._executor.time.seconds_until(deadline_ms))
+        self.attend_in(self._executor.time.seconds_until(deadline_ms))
 
     def stop(self) -> None:
         """Attend to nothing more."""
@@ -85,7 +110,7 @@ class Duties:
             _logger.info("%d workflows were cancelled, as their deadlines have passed", len(cancelled))
         self._executor.cancelled(cancelled)
         # For the deadlines that come next.
-        self._executor.waits.attend_in(0)
+        self.attend_in(0)
 
     def _release_delayed(self) -> None:
         if release_delayed(self._executor.database):

@@ -34,6 +34,7 @@ from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
 from dbos.runtime.retention import Retention
 from dbos.runtime.run import Run, RunFenced, WorkflowDeleted, workflow_cancelled
 from dbos.runtime.running import abandon, execute, run_in_background
+from dbos.runtime.schedules import POLL_INTERVAL_S, Decorated, Schedules
 from dbos.runtime.starting import Call
 from dbos.runtime.threads import BackgroundLoop
 from dbos.runtime.versions import OtherVersions
@@ -43,7 +44,7 @@ from dbos.storage.batches import batch_store, forget_expired_keys
 from dbos.storage.claims import count_claims, read_checkpoints, read_claims, read_owners, release
 from dbos.storage.database import Database
 from dbos.storage.errors import JournalClosed
-from dbos.storage.hints import ASKING, DUTIES, EVERYTHING, STOPPING, Hints
+from dbos.storage.hints import ASKING, DUTIES, EVERYTHING, SCHEDULES, STOPPING, Hints
 from dbos.storage.journal import Journal
 from dbos.storage.leases import register_lease, release_lease
 from dbos.storage.management import Owned
@@ -76,6 +77,7 @@ class ExecutorSettings:
         longest_poll_s: How long to wait at most before looking without a hint from another process.
         is_patching_enabled: Whether workflows may ask for patches.
         retention: Which workflows are deleted when they have ended.
+        schedules_poll_s: The same for changes of schedules.
     """
 
     executor_id: str
@@ -87,6 +89,7 @@ class ExecutorSettings:
     longest_poll_s: float = LONGEST_INTERVAL_S
     is_patching_enabled: bool = False
     retention: RetentionPolicy = KEEP_ALL
+    schedules_poll_s: float = POLL_INTERVAL_S
 
 
 class Executor(Gateway):
@@ -117,6 +120,7 @@ class Executor(Gateway):
         self.dispatcher = Dispatcher(self)
         self._other_versions = OtherVersions(self)
         self.retention = Retention(self, settings.retention)
+        self.schedules = Schedules(self, settings.schedules_poll_s)
         self._interests = Interests(clock)
         self.lease = self._new_lease()
         self.is_closing = False
@@ -142,8 +146,12 @@ class Executor(Gateway):
         register_lease(self.database, self.lease)
         self.time.refresh()
 
-    def begin(self) -> None:
-        """Take up what crashed executors of this version left behind, and keep the lease."""
+    def begin(self, decorated: Iterable[Decorated] = ()) -> None:
+        """Take up what crashed executors of this version left behind, keep the lease, fire schedules.
+
+        Args:
+            decorated: Functions whose decorators say when they run.
+        """
         self._keeper.bury_the_gone()
         # Before it is said what waits for other versions.
         self.recovery.take_over_adopted()
@@ -152,12 +160,14 @@ class Executor(Gateway):
         self._keeper.start()
         self.dispatcher.listen()
         QUEUES.on_declared = self.dispatcher.declared
+        self.schedules.begin(decorated)
         self.connect()
         self.waits.start(self.duties.attend)
 
     def stop_claiming(self) -> None:
         """Take up no more workflows; what runs here goes on."""
         QUEUES.on_declared = lambda: None
+        self.schedules.stop()
         self.dispatcher.stop()
         self.recovery.stop()
 
@@ -188,7 +198,11 @@ class Executor(Gateway):
             _logger.warning("The lease could not be given back; it runs out by itself: %r", error)
 
     def deactivate(self) -> None:
-        """Begin nothing new: what waits on queues is left to other executors. What runs goes on, and can be started."""
+        """Begin nothing new: what waits on queues, and schedules, are left to other executors.
+
+        What runs goes on, and can be started.
+        """
+        self.schedules.stop()
         self.dispatcher.stop()
 
     def recover(self, executor_ids: Sequence[str]) -> list[str]:
@@ -435,6 +449,8 @@ class Executor(Gateway):
         if STOPPING in hints or EVERYTHING in hints:
             # A workflow that was deleted, or cancelled and resumed already, shows only by its absence.
             self.recovery.kick()
+        if SCHEDULES in hints or EVERYTHING in hints:
+            self.schedules.changed()
         self.dispatcher.hinted(hints)
         super().receive_hints(hints)
 
@@ -456,7 +472,7 @@ class Executor(Gateway):
         super().deleted(workflows)
 
     def delayed(self, workflow_id: str, seconds: float) -> None:
-        self.waits.attend_in(seconds)
+        self.duties.attend_in(seconds)
         super().delayed(workflow_id, seconds)
 
     def enqueued(self, queues: Iterable[str] = ()) -> None:
@@ -465,6 +481,10 @@ class Executor(Gateway):
         if not queues:
             self.waits.attend_now()
         super().enqueued(queues)
+
+    def rescheduled(self) -> None:
+        self.schedules.changed()
+        super().rescheduled()
 
     def _runs_of(self, workflows: Sequence[Owned]) -> list[Run]:
         """The runs that owned the workflows, as far as they are here. By now others may own them."""

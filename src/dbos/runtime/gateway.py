@@ -19,7 +19,7 @@ from dbos.runtime.threads import ElasticThreads
 from dbos.runtime.waits import LONGEST_INTERVAL_S, Waits
 from dbos.serialization.codec import Codec
 from dbos.storage.database import Database
-from dbos.storage.hints import DUTIES, STOPPING, Hints, open_hints
+from dbos.storage.hints import DUTIES, SCHEDULES, STOPPING, Hints, open_hints
 from dbos.storage.management import Owned
 from dbos.storage.promise import Promise
 from dbos.storage.waiting import find, hint, queue_hint
@@ -122,3 +122,7 @@ class Gateway:
     def enqueued(self, queues: Iterable[str] = ()) -> None:
         """There are workflows to be started, on these queues; without names, on some queue."""
         self.publish([queue_hint(name) for name in queues] or [DUTIES])
+
+    def rescheduled(self) -> None:
+        """Schedules were made, changed or deleted."""
+        self.publish([SCHEDULES])

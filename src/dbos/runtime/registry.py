@@ -149,7 +149,38 @@ class QueueRegistry:
             self._rules.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredSchedule:
+    """A schedule that the program makes before the launch: it is stored then, unless there is one of its name."""
+
+    name: str
+    workflow_name: str
+    class_name: str | None
+    cron: str
+    context: Any
+
+
+class ScheduleRegistry:
+    """The schedules that a program tells of in its code, before the launch.
+
+    Attributes:
+        declared: Those that are stored at the launch, by name.
+        decorated: Functions that are decorated with the times at which they run, each with its cron expression.
+    """
+
+    def __init__(self) -> None:
+        self.declared: dict[str, DeclaredSchedule] = {}
+        self.decorated: list[tuple[Callable[..., Any], str]] = []
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.declared.clear()
+        self.decorated.clear()
+
+
 REGISTRY = Registry()
+
+SCHEDULES = ScheduleRegistry()
 
 QUEUES = QueueRegistry()
 

@@ -33,6 +33,9 @@ DUTIES = "duties"
 STOPPING = "stopping"
 """The hint that a workflow was cancelled or deleted, maybe while it runs."""
 
+SCHEDULES = "schedules"
+"""The hint that schedules were made, changed or deleted."""
+
 ASKING = "?"
 """Before a hint, it asks whoever it concerns to send the hint: workflows end all the time, and few are awaited."""
 

@@ -196,6 +196,14 @@ CREATE TABLE IF NOT EXISTS {schema}queue_starts (
     started_at BIGINT
 ){clustered}"""
 
+# Until when fire times are settled of functions whose decorator says when they run; see ``fires``.
+_DECORATED_SCHEDULES = """
+CREATE TABLE IF NOT EXISTS {schema}decorated_schedules (
+    schedule_id TEXT PRIMARY KEY,
+    status TEXT NOT NULL,
+    fired_until_epoch_ms BIGINT
+)"""
+
 # One key, as PostgreSQL takes columns for independent of each other, but knows how often an indexed expression has each
 # value: so it knows how much waits, and goes through it in order instead of sorting it.
 QUEUE_AND_VERSION = f"queue_name || '{SEPARATOR}' || COALESCE(application_version, '')"
@@ -299,6 +307,14 @@ MIGRATIONS = (
             ("notifications", "created_at_epoch_ms", "{now}"),
         ),
     ),
+    Migration(
+        6,
+        "schedules",
+        statements=(
+            "ALTER TABLE {schema}workflow_schedules ADD COLUMN fired_until_epoch_ms BIGINT",
+            _DECORATED_SCHEDULES,
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].number
@@ -316,6 +332,7 @@ TABLES = (
     "queue_starts",
     "transaction_outputs",
     "adopted_versions",
+    "decorated_schedules",
     VERSION_TABLE,
 )
 SEQUENCES = ("workflow_seq", "notification_seq")
