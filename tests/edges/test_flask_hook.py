@@ -154,15 +154,16 @@ def test_errors_are_answered_with_their_status(server: Any, application: App, ca
         raise ValueError("a secret")
 
     client = client_for(server, application)
-    for path, status, code, name in (
-        ("/missing", 404, "5", "DBOSNonExistentWorkflowError"),
-        ("/conflict", 409, "9", "DBOSConflictingWorkflowError"),
-        ("/forbidden", 403, "8", "DBOSNotAuthorizedError"),
-        ("/details", 500, None, "DBOSException"),
+    for path, status, kind in (
+        ("/missing", 404, error.DBOSNonExistentWorkflowError),
+        ("/conflict", 409, error.DBOSConflictingWorkflowError),
+        ("/forbidden", 403, error.DBOSNotAuthorizedError),
+        ("/details", 500, error.DBOSException),
     ):
         answer = client.get(path)
         assert answer.status_code == status
-        assert (answer.json["dbos_error_code"], answer.json["dbos_error"]) == (code, name)
+        code = None if kind.code is None else str(kind.code)
+        assert (answer.json["dbos_error_code"], answer.json["dbos_error"]) == (code, kind.__name__)
     assert answer.json["message"] == "Internal Server Error"
     assert "details" in caplog.text
     failed = client.get("/own")

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Generator, Mapping
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tests.support.guide import Block, execute
 
@@ -74,12 +74,14 @@ def _is_variadic(parameter: inspect.Parameter) -> bool:
 
 
 def members(type_: Any) -> frozenset[Any]:
-    """The members of a type in one spelling: `Optional[List[str]]` is `list[str] | None`, a variable is `Any`.
+    """The members of a type in one spelling: `Optional[List[str]]` is `list[str] | None`, a variable is of any name.
 
     What may be sent to a generator is left out.
     """
     if isinstance(type_, TypeVar):
         return frozenset({Any})
+    if isinstance(type_, ParamSpec):
+        return frozenset({ParamSpec})
     origin, arguments = get_origin(type_), get_args(type_)
     if origin in (Union, UnionType):
         return frozenset(member for argument in arguments for member in members(argument))
