@@ -21,8 +21,8 @@ from dbos.model.status import WorkflowStatusString
 from dbos.serialization.serializer import JSONSerializer, Serializer
 
 __all__ = [
-    "ClientScheduleInput",
     "DBOS",
+    "ClientScheduleInput",
     "DBOSClient",
     "DBOSConfig",
     "DBOSConfiguredInstance",
