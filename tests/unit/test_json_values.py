@@ -137,7 +137,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(values)
 def test_any_value_of_the_table_comes_back_as_itself(value: Any) -> None:
     assert_same(from_json(to_json(value)), value)
