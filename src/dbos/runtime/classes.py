@@ -245,10 +245,11 @@ def _decorated(cls: type) -> DecoratedClass | None:
 def _is_bound_method(function: WorkflowFunction, cls: type) -> bool:
     """Whether the function is defined in the class, or in one from which it inherits, and not as a static method."""
     scope, code = _scope_of(function), function.function
+    name = code.__qualname__.rpartition(".")[2]
     return scope is not None and any(
         base.__qualname__ == scope
         and base.__module__ == code.__module__
-        and not isinstance(vars(base).get(code.__name__), staticmethod)
+        and not isinstance(vars(base).get(name), staticmethod)
         for base in cls.__mro__
     )
 
