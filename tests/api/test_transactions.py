@@ -21,6 +21,7 @@ from dbos.error import (
     DBOSInitializationError,
     DBOSSerializationError,
     DBOSUnexpectedStepError,
+    DBOSWorkflowCancelledError,
 )
 from dbos.storage.errors import TransientStorageError
 from dbos.storage.gate import Gate
@@ -87,6 +88,10 @@ def app(unlaunched_app: TransactionApp) -> TransactionApp:
 everywhere = pytest.mark.parametrize("unlaunched_app", places(*PLACES, *MIXED_PLACES), indirect=True)
 shared_only = pytest.mark.parametrize("unlaunched_app", places("sqlite", "postgres"), indirect=True)
 postgres_only = pytest.mark.parametrize("unlaunched_app", places("postgres", "postgres-postgres"), indirect=True)
+while_others_write = pytest.mark.parametrize(
+    "unlaunched_app", places("sqlite-sqlite", "postgres", "postgres-postgres"), indirect=True
+)
+"""Not in SQLite's system database, to which nobody writes while a transaction is under way."""
 sqlite_only = pytest.mark.parametrize("unlaunched_app", ["sqlite"], indirect=True)
 separate_only = pytest.mark.parametrize("unlaunched_app", places("sqlite-sqlite", "postgres-postgres"), indirect=True)
 
@@ -708,6 +713,63 @@ def test_a_cancelled_workflow_stops_before_its_next_transaction(app: Transaction
     assert [name for name, _ in app.greetings()] == ["anna"]
     DBOS.resume_workflow("w").get_result()
     assert [name for name, _ in app.greetings()] == ["anna", "bert"]
+
+
+@while_others_write
+def test_what_is_cancelled_in_a_transaction_is_rolled_back(app: TransactionApp) -> None:
+    roadblock, ended = Roadblock(), list[BaseException]()
+
+    @DBOS.transaction()
+    def stand() -> str:
+        greet_here("anna")
+        roadblock.stop()
+        return "done"
+
+    @DBOS.workflow()
+    def workflow() -> str:
+        try:
+            return stand()
+        except BaseException as stop:
+            ended.append(stop)
+            raise
+
+    with SetWorkflowID("w"):
+        handle = DBOS.start_workflow(workflow)
+    roadblock.wait_until_reached()
+    DBOS.cancel_workflow("w")
+    roadblock.open()
+    with pytest.raises(DBOSAwaitedWorkflowCancelledError):
+        handle.get_result()
+    eventually(lambda: len(ended) == 1, "the workflow is stopped in its transaction")
+    assert isinstance(ended[0], DBOSWorkflowCancelledError)
+    assert (app.greetings(), app.records("w")) == ([], [])
+    assert DBOS.resume_workflow("w").get_result() == "done"
+    assert len(app.greetings()) == 1
+
+
+@while_others_write
+async def test_a_task_that_its_workflow_left_behind_commits_nothing(app: TransactionApp) -> None:
+    roadblock, left_behind = Roadblock(), list[asyncio.Task[Any]]()
+
+    @DBOS.transaction()
+    def stand() -> None:
+        greet_here("anna")
+        roadblock.stop()
+
+    @DBOS.workflow()
+    async def workflow() -> str:
+        left_behind.append(asyncio.create_task(asyncio.to_thread(stand)))
+        while not roadblock.reached.is_set():
+            await asyncio.sleep(0.002)
+        return "done"
+
+    with SetWorkflowID("w"):
+        handle = await DBOS.start_workflow_async(workflow)
+    assert await handle.get_result() == "done"
+    roadblock.open()
+    with pytest.raises(DBOSException, match="has ended"):
+        await left_behind[0]
+    assert (app.greetings(), app.records("w")) == ([], [])
 
 
 def test_another_step_under_its_number_is_a_loud_error(app: TransactionApp) -> None:

@@ -10,7 +10,7 @@ from dbos.model.values import RecordedStep
 from dbos.storage.database import Database
 from dbos.storage.transactions import TransactionStore
 
-_LOOK_AROUND_S = 0.5
+_LOOK_AROUND_S = 2.0
 """How often a transaction that waits for a connection looks whether its run may still go on."""
 
 

@@ -86,6 +86,8 @@ def run_transaction(
         except TransientStorageError as error:
             yield from tries.pause(error)
             continue
+        except DBOSException:
+            raise
         except Exception as error:
             raise WriteRefused(error) from error
         if isinstance(end, RecordedStep):
@@ -132,7 +134,7 @@ class _Tries:
 
         Raises:
             TransientStorageError: It failed for now.
-            RunStopped, DBOSWorkflowCancelledError, JournalClosed: The run may not go on.
+            RunStopped, DBOSWorkflowCancelledError, JournalClosed, DBOSException: The run may not go on.
         """
         with self._run.executor.application.turn(self._run.check):
             if self._must_look and (recorded := self._look()) is not None:
@@ -188,8 +190,11 @@ class _Tries:
             return Raised(refusal.cause)
         if failure is not None:
             raise failure
-        if checkpoint is None or answer is None:
+        if isinstance(ending, Raised) or checkpoint is None:
             return ending
+        if answer is None:
+            self._run.check()
+            raise RunFenced(f"Workflow {self._run.workflow_id!r} is not to go on")
         return ending if self._is_accepted(answer, checkpoint) else None
 
     def _record_error(self, ending: Raised) -> Ending[Any] | None:

@@ -37,6 +37,9 @@ Row = tuple[Any, ...]
 
 _NO_LOCK = contextlib.nullcontext()
 
+_LENT_PAUSE_S = 0.05
+"""How long a writer waits for a transaction of the application's to end, before it finds the database locked."""
+
 MAX_RETRY_S = 30.0
 """How long ``run`` tries a transaction again before it gives up."""
 
@@ -149,6 +152,9 @@ class Database(abc.ABC):
         self._compiled: dict[str, str] = {}
         self.write_lock: contextlib.AbstractContextManager[object] = _NO_LOCK
         """What the writers of this process queue up at, where the database lets only one write at a time."""
+        self._nothing_lent = threading.Event()
+        """Set unless a transaction is lent that keeps everybody else in this process from writing."""
+        self._nothing_lent.set()
         self._shared_lock: threading.RLock | None = threading.RLock() if _has_one_connection(engine) else None
         self._shared: PoolProxiedConnection | None = None
         # Of those at most in use, the last one is given back to the pool, as somebody may be waiting for it.
@@ -279,6 +285,8 @@ class Database(abc.ABC):
         try:
             with self.write_lock if scope != "read" else _NO_LOCK, self._connection() as connection:
                 cursor = connection.cursor()
+                if scope != "read" and not self._nothing_lent.is_set():
+                    self._nothing_lent.wait(_LENT_PAUSE_S)
                 if scope == "read" or (scope == "statement" and gate is None):
                     yield Transaction(self, cursor)
                 else:
@@ -321,11 +329,14 @@ class Database(abc.ABC):
         try:
             with contextlib.ExitStack() as stack:
                 # The lock is not held for longer, as nobody knows how long the application takes: whoever wants to
-                # write meanwhile finds the database locked, tries again, and may give up.
+                # write meanwhile waits for a moment, finds the database locked, tries again, and may give up.
                 with self.write_lock:
                     driver = stack.enter_context(self._connection())
                     cursor = driver.cursor()
                     self.begin_lent(cursor, isolation_level)
+                    if not self.locks_rows:
+                        stack.callback(self._nothing_lent.set)
+                        self._nothing_lent.clear()
                 # SQLAlchemy takes it for one that has just begun, and need not know that we have begun it.
                 connection = Connection(self.engine, driver)
                 outer = connection.begin()
