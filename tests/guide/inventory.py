@@ -33,9 +33,6 @@ REPAIRS: dict[Place, dict[str, str]] = {
 """The programs that Python cannot parse: an `except` without a body, an assignment for a comparison, a function's body
 without the function. Each with what is replaced."""
 
-WAITS_FOR: dict[str, str] = {}
-"""Tests that cannot pass yet, each with what it waits for. Empty when everything is there."""
-
 
 def runs(*places: Place) -> Callable[[Any], Any]:
     """Give the test these blocks as its `program`. Each block is some test's, and no other's."""
@@ -46,16 +43,6 @@ def runs(*places: Place) -> Callable[[Any], Any]:
             EXECUTED[place] = f"{test.__module__}::{test.__name__}"
         name = places[0][0].replace(" ", "-")
         return pytest.mark.parametrize("program", [places], indirect=True, ids=[name])(test)
-
-    return decorate
-
-
-def waits_for(feature: str) -> Callable[[Any], Any]:
-    """The test cannot pass before there is something else."""
-
-    def decorate(test: Any) -> Any:
-        WAITS_FOR[f"{test.__module__}::{test.__name__}"] = feature
-        return pytest.mark.xfail(reason=f"waits for {feature}", strict=False)(test)
 
     return decorate
 

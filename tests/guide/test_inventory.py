@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guide.inventory import EXECUTED, REPAIRS, TEXTS, WAITS_FOR, WARNED_OF
+from tests.guide.inventory import EXECUTED, REPAIRS, TEXTS, WARNED_OF
 from tests.guide.test_signatures import COMPARED
 from tests.support.guide import Place, blocks_of, guide_blocks, guide_path
 
@@ -61,12 +61,6 @@ def test_repaired_is_only_what_cannot_be_parsed(place: Place) -> None:
         assert old in code
         code = code.replace(old, new)
     ast.parse(code)
-
-
-def test_nothing_is_waited_for() -> None:
-    accounts()
-    if WAITS_FOR:
-        pytest.xfail(f"waited for: {sorted(set(WAITS_FOR.values()))}")
 
 
 def test_blocks_are_found_by_their_headings_and_numbers() -> None:
