@@ -913,11 +913,13 @@ def test_run_that_is_held_up_holds_up_no_other_and_stays_in_order(
     with gathering(journal, store):
         first = journal.submit(locked, checkpoint=checkpoint(1))
         beside = journal.submit(other, checkpoint=checkpoint(1))
+        flushing = threads.submit(journal.flush)
     assert threads.submit(beside.block).result(WAIT_S) == answer("other")
     waiting = threads.submit(first.block)
     second = journal.submit(locked, checkpoint=checkpoint(2))
     for number in range(2, 10):
         assert threads.submit(journal.submit(other, checkpoint=checkpoint(number)).block).result(WAIT_S)
+    flushing.result(WAIT_S)
     journal.flush()
     assert not first.is_done
     assert not second.is_done

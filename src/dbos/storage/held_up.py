@@ -58,8 +58,10 @@ class HeldUp:
                 with self._lock:
                     del self._waiting[log]
                 raise
-            # Who waits may be about to lead, or need not wait for what takes so long.
-            Promise.wake_all(its_tickets)
+            # Not everybody who sleeps on them has to wait for what takes so long.
+            for ticket in its_tickets:
+                while ticket.wake_sleeper():
+                    pass
 
     def sift(self, pending: list[AnyTicket]) -> list[AnyTicket]:
         """Put behind the others what belongs to runs that are set aside; returns the rest. The lock is held."""
