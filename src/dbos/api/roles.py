@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -76,7 +76,7 @@ def without_guard(function: Callable[..., Any]) -> tuple[Callable[..., Any], tup
 
 
 @contextmanager
-def _entering(name: str, required: Sequence[str]) -> Iterator[None]:
+def _entering(name: str, required: Sequence[str]) -> Generator[None]:
     context = CONTEXT.get()
     authentication = context.authentication.entering(name, required)
     token = CONTEXT.set(replace(context, identity=Identity(authentication)))
