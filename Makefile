@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint typing format chaos crash differential replay bench clean
+.PHONY: help demo test lint typing format chaos crash differential replay bench integrations clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -46,6 +46,9 @@ chaos: .venv/.installed ## Kill, stop, cut off and restart everything [SECONDS=1
 
 bench: .venv/.installed ## Run the benchmarks
 	@$(BIN)/python benchmarks/run.py
+
+integrations: .venv/.installed ## Run agents of published integrations, killed and resumed
+	@$(BIN)/python integrations/run.py
 
 clean: ## Remove the environment and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

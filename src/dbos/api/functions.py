@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import sys
@@ -218,5 +217,6 @@ def _as_coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if sys.version_info >= (3, 12):
         return inspect.markcoroutinefunction(function)
-    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return function
+    from dbos.api.coroutine_functions import CoroutineFunction
+
+    return CoroutineFunction(function)

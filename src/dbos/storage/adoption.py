@@ -42,13 +42,15 @@ _KNOWN_EXTRAS = frozenset({"request"})
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS \{schema\}(\w+) \(\n(.*?)\n\)", re.DOTALL)
 _COLUMN = re.compile(r'^    (?!PRIMARY KEY)"?(\w+)"? (.+?),?$', re.MULTILINE)
 
-# A finished workflow's claim means nothing, and would look like one that is still to be given up. A workflow that waits
-# for its time is an enqueued one with a delay here.
+# A finished workflow's claim means nothing, and would look like one that is still to be given up. When it ended is when
+# it was last written. A workflow that waits for its time is an enqueued one with a delay here.
 _CONVERT = """
 UPDATE {schema}workflow_status
 SET owner_xid = CASE WHEN status = 'PENDING' THEN owner_xid END,
-    status = CASE WHEN status = 'DELAYED' THEN 'ENQUEUED' ELSE status END
-WHERE status = 'DELAYED' OR (owner_xid IS NOT NULL AND status <> 'PENDING')"""
+    status = CASE WHEN status = 'DELAYED' THEN 'ENQUEUED' ELSE status END,
+    completed_at = CASE
+        WHEN status NOT IN ('PENDING', 'ENQUEUED', 'DELAYED') THEN COALESCE(completed_at, updated_at) END
+WHERE status NOT IN ('PENDING', 'ENQUEUED') OR (owner_xid IS NOT NULL AND status = 'ENQUEUED')"""
 
 # Indexes and constraints of the other library. Ours serve the same look-ups, and each costs at every write.
 _INDEXES = (
@@ -248,8 +250,12 @@ class Adoption:
     # -- both
 
     def _convert(self) -> None:
-        if "owner_xid" in self._theirs["workflow_status"]:
-            self._write(_CONVERT)
+        theirs = self._theirs["workflow_status"]
+        for column, definition in (("owner_xid", "TEXT"), ("completed_at", "BIGINT")):
+            if column not in theirs:
+                self._write(f"ALTER TABLE {{schema}}workflow_status ADD COLUMN {column} {definition}")
+                theirs[column] = definition
+        self._write(_CONVERT)
 
     def _goes_aside(self, table: str, column: str) -> bool:
         return column not in self._ours[table] and column not in _KNOWN_EXTRAS
