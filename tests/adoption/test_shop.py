@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS
 from tests.adoption.shop import RunningShop, Shop
 from tests.support.processes import Spawner
 
@@ -202,7 +201,6 @@ def test_methods_go_on_on_their_instance_and_class(adopted: Adopted) -> None:
     assert len(adopted.shop.entries("price")) == 1
 
 
-@pytest.mark.skipif(not hasattr(DBOS, "transaction"), reason="transactions are still to come")
 def test_a_transaction_that_was_recorded_does_not_run_again(adopted: Adopted) -> None:
     assert adopted.result("buyer") == [20, 21]
     assert [entry["n"] for entry in adopted.shop.entries("pay")] == [20, 21]

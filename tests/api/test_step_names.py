@@ -268,7 +268,6 @@ async def test_calls_that_are_awaited_are_recorded_as_version_2_did() -> None:
 
 
 @pytest.mark.usefixtures("known")
-@pytest.mark.skipif(not hasattr(DBOS, "create_schedule"), reason="schedules are still to come")
 def test_calls_about_schedules_are_recorded_as_version_2_did() -> None:
     schedule("every")
     check(SCHEDULE_CALLS)

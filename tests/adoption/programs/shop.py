@@ -248,10 +248,6 @@ class Shop(DBOSConfiguredInstance):
         return [cls.__name__, n]
 
 
-if not IS_OLDER and not hasattr(DBOS, "transaction"):
-    DBOS.transaction = DBOS.step
-
-
 @DBOS.transaction()
 def pay(n: int) -> int:
     from sqlalchemy import text
