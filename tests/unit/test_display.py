@@ -150,6 +150,7 @@ def test_other_formats_are_json_or_text() -> None:
 
 def test_rows_of_older_libraries_are_pickles_or_json() -> None:
     assert display(stored({"a": 1}), None) == {"a": 1}
+    assert display(stored({"a": 1}), "py_pickle") == {"a": 1}
     assert display('{"a": 1}', None) == {"a": 1}
 
 

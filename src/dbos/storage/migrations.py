@@ -50,7 +50,8 @@ def check_schema(database: Database) -> None:
     if version < NEWEST:
         what = "has none of the library's tables" if version == 0 else f"has schema version {version}, not {NEWEST}"
         raise DBOSInitializationError(
-            f"{database.location} {what}. Launch the application once, which makes or upgrades them; a client does not."
+            f"{database.location} {what}. Launch the application once, or run `dbos migrate`: that makes or upgrades "
+            "them, a client does not."
         )
 
 
