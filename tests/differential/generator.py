@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -62,18 +63,18 @@ class Generator:
         self._weights: dict[Callable[[], Operation], int] = {
             self._tick: 8,
             self._commit: 30,
-            self._insert_start: 8,
+            self._insert_start: 12,
             self._send_message: 4,
             self._forget_expired_keys: 2,
             self._register_lease: 6,
             self._renew_lease: 2,
             self._bury_lease: 4,
             self._release_lease: 2,
-            self._claim_orphans: 6,
+            self._claim_orphans: 14,
             self._release: 2,
             self._release_all: 2,
-            self._of_lease: 8,
-            self._of_ids: 4,
+            self._of_lease: 14,
+            self._of_ids: 6,
             self._cancel: 4,
             self._cancel_overdue: 2,
             self._resume: 5,
@@ -81,8 +82,8 @@ class Generator:
             self._delete: 3,
             self._claim_enqueued: 20,
             self._look_at_queues: 8,
-            self._note_starts: 2,
-            self._forget_starts: 3,
+            self._note_starts: 5,
+            self._forget_starts: 9,
             self._put_back: 3,
             self._release_delayed: 3,
             self._debounce: 10,
@@ -120,7 +121,7 @@ class Generator:
     def _lease(self) -> str:
         """Mostly of a lease that is alive."""
         alive = [lease for lease in self.oracle.leases if self.oracle.is_alive(lease)]
-        return self._one(*alive) if alive and self._is(85) else self._one(*LEASES)
+        return self._one(*alive) if alive and self._is(75) else self._one(*LEASES)
 
     def _token_of(self, workflow_id: str) -> str:
         """Mostly of the run that owns it."""
@@ -206,7 +207,7 @@ class Generator:
         )
 
     def _place(self) -> Place:
-        rules = self._one(*QUEUES[:-1], *QUEUES[:-1], QUEUES[2])
+        rules = self._one(*QUEUES[:-1], QUEUES[0], QUEUES[0], QUEUES[2], QUEUES[2])
         return Place(
             rules.name,
             self._one(None, "only"),
@@ -233,8 +234,11 @@ class Generator:
         # Mostly what comes next; sometimes what stands, as after a lost answer or by another run; sometimes with holes.
         first = self._one(last + 1, last + 1, last + 1, last + 2, max(last, 1), 1)
         for number in range(first, first + self._one(0, 1, 1, 2, 3)):
-            if self._is(20):
+            if self._is(35):
                 child = self._start(self._one(f"{workflow_id}-{number}", *IDS) if self._is(90) else None, workflow_id)
+                if child.place is not None and self._is(50):
+                    # The same for many: refused as often as not.
+                    child = replace(child, place=replace(child.place, queue="plain", deduplication_id="only"))
                 run.children.append(ChildStart(number, child))
                 run.checkpoints.append(self._checkpoint(number, None, child.workflow_id))
             else:
@@ -307,8 +311,8 @@ class Generator:
             "names": list(self._one(NAMES, NAMES, NAMES[:1], ())),
             "owners": self._owners(),
         }
-        if self._is(30):
-            return Operation(self._one("has_orphans", "find_stranded"), wanted)
+        if self._is(50):
+            return Operation(self._one("has_orphans", "has_orphans", "find_stranded"), wanted)
         nonces = [str(row["owner_xid"]).partition(":")[0] for row in self.oracle.workflows.values()]
         nonce = self._one(*nonces) if nonces and self._is(15) else self._new("nonce")
         own = {"nonce": nonce, "lease_id": self._lease(), "executor_id": self._one("local", "vm")}
@@ -326,7 +330,9 @@ class Generator:
         name = self._one("read_duties", "read_stopping", "count_claims", "read_claims")
         if self._is(15):
             return Operation("read_live_leases", {"own": self._lease()})
-        return Operation(name, {"lease_id": self._lease()})
+        rows = self.oracle.workflows.values()
+        stopping = [row["lease_id"] for row in rows if row["status"] == "CANCELLED" and row["lease_id"] is not None]
+        return Operation(name, {"lease_id": self._one(self._lease(), *stopping)})
 
     def _of_ids(self) -> Operation:
         name = self._one("read_owners", "read_checkpoints")

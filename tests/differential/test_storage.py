@@ -22,7 +22,7 @@ from tests.verify.oracle import Oracle
 SECONDS = float(os.environ.get("SECONDS", "15"))
 RUN_LENGTH = 250
 MOST_RUNS = 1_000_000
-PATIENCE = 5
+PATIENCE = 12
 """So many times the time may be taken to come to everything."""
 
 
