@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS, SetWorkflowID, WorkflowHandle, WorkflowHandleAsync, error
+from dbos import DBOS, DBOSClient, SetWorkflowID, WorkflowHandle, WorkflowHandleAsync, error
 from tests.support.apps import App, Roadblock
 from tests.support.processes import Spawner
 
@@ -121,6 +121,20 @@ async def test_polling_interval_must_be_positive(sqlite_app: App, interval: floa
 
     await asyncio.to_thread(check_sync)
     assert await handle.get_result(polling_interval_sec=0.001) == "hello you"
+
+
+@pytest.mark.parametrize(
+    ("interval", "kind"),
+    [(float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError), (None, TypeError), (True, TypeError)],
+)
+async def test_polling_interval_must_be_a_number_of_seconds(
+    sqlite_app: App, interval: Any, kind: type[Exception]
+) -> None:
+    with DBOSClient(system_database_url=sqlite_app.url) as client:
+        start = await DBOS.start_workflow_async(greet, "you")
+        for handle in (start, await client.retrieve_workflow_async(start.workflow_id)):
+            with pytest.raises(kind, match="polling_interval_sec"):
+                await handle.get_result(polling_interval_sec=interval)
 
 
 async def test_blocking_calls_in_a_running_loop_name_their_async_twin(sqlite_app: App) -> None:

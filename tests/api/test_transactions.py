@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -473,6 +473,39 @@ def test_library_calls_in_a_transaction_raise(app: TransactionApp) -> None:
         with pytest.raises(DBOSException, match=r"was called in a transaction.*Call it from the workflow instead"):
             transaction(name)
     assert app.greetings() == []
+
+
+CLIENT_CALLS: dict[str, Callable[[DBOSClient], object]] = {
+    "enqueue": lambda client: client.enqueue({"queue_name": "nobody's", "workflow_name": "none"}).workflow_id,
+    "send": lambda client: client.send("w", "message"),
+    "list_workflows": lambda client: client.list_workflows(),
+    "cancel_workflow": lambda client: client.cancel_workflow("w"),
+}
+
+
+@everywhere
+def test_client_in_a_transaction_works_unless_it_would_wait_for_its_end(app: TransactionApp) -> None:
+    """SQLite lets one write at a time, so a client of the same file would wait for ever."""
+    with SetWorkflowID("w"):
+        greet_all()
+    with DBOSClient(system_database_url=app.url) as client:
+        ended = client.retrieve_workflow("w")
+        calls: list[Callable[[], object]] = [lambda call=call: call(client) for call in CLIENT_CALLS.values()]  # type: ignore[misc]
+
+        @DBOS.transaction()
+        def transaction(number: int) -> None:
+            greet_here("anna")
+            calls[number]()
+
+        calls.append(ended.get_result)
+        for number in range(len(calls)):
+            if app.url.startswith("sqlite") and not app.is_separate:
+                with pytest.raises(DBOSException, match=r"DBOSClient was called in a transaction.*from the workflow"):
+                    transaction(number)
+            else:
+                transaction(number)
+        queued = client.list_queued_workflows(queue_name="nobody's")
+    assert len(queued) == len(app.greetings()) // len(calls)
 
 
 def test_a_step_must_not_call_it(app: TransactionApp) -> None:

@@ -11,7 +11,7 @@ from dbos.api.client_queues import EnqueueOptions, client_enqueue_core
 from dbos.api.client_schedule_methods import ClientScheduleMethods
 from dbos.api.config import check_config
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
-from dbos.api.instance import refuse_on_loop
+from dbos.api.instance import refuse_if_locked_out, refuse_on_loop
 from dbos.api.management import cancel_core, delete_core, fork_core, resume_core
 from dbos.api.messaging import all_events_core, client_send_core, event_query, stream_query
 from dbos.api.reads import list_steps_core, status_core
@@ -294,10 +294,11 @@ class DBOSClient(ClientScheduleMethods):
         """The way to the database. Not for programs to use.
 
         Raises:
-            DBOSException: The client was destroyed.
+            DBOSException: The client was destroyed, or is called in a transaction that locks it out.
         """
         if self._gateway is None:
             raise DBOSException(_DESTROYED)
+        refuse_if_locked_out(self._gateway)
         return self._gateway
 
     def _existing(self, workflow_id: str) -> Core[Ending[None]]:

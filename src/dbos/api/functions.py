@@ -58,7 +58,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
 
     def call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Core[Ending[Any]]:
         context = CONTEXT.get()
-        executor = get_executor(f"Calling workflow {workflow.name}")
+        executor = get_executor(f"Workflow {workflow.name}")
         refuse_in_step(context, f"Workflow {workflow.name}")
         its_call, function_id = new_call(context, workflow, args, kwargs)
         if context.run is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar, cast
 
-from dbos.api.instance import get_executor, recording_run, refuse_on_loop
+from dbos.api.instance import get_executor, recording_run, refuse_if_locked_out, refuse_on_loop
 from dbos.api.reads import status_core
 from dbos.api.status import WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
+from dbos.model.limits import check_interval
 from dbos.runtime.children import await_child
 from dbos.runtime.drivers import Core, Ending, drive, drive_async
 from dbos.runtime.endings import wait_for_end
@@ -107,11 +108,11 @@ def result_core(
     client: Gateway | None = None,
 ) -> Core[Ending[Any]]:
     """Wait for a workflow's end; in a workflow that is recorded as a step."""
-    if polling_interval_s <= 0:
-        raise ValueError(f"polling_interval_sec is {polling_interval_s}, and must be positive.")
+    polling_interval_s = check_interval(polling_interval_s, "polling_interval_sec")
     if client is not None:
+        refuse_if_locked_out(client)
         return wait_for_end(client, workflow_id, polling_interval_s=polling_interval_s, must_exist=must_exist)
-    executor = get_executor("Waiting for a workflow's result")
+    executor = get_executor("WorkflowHandle.get_result")
     if ended is None and (known := executor.find_run(workflow_id)) is not None:
         ended = known.ended
     context, is_recorded = recording_run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from dbos.runtime.context import CONTEXT, Context
 
 if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
+    from dbos.runtime.gateway import Gateway
 
 _executor: Executor | None = None
 
@@ -84,6 +86,25 @@ def refuse_in_transaction(context: Context, what: str) -> None:
         raise DBOSException(
             f"{what} was called in a transaction, which may do nothing but use its database. Call it from the workflow "
             "instead."
+        )
+
+
+def refuse_if_locked_out(client: Gateway) -> None:
+    """A client writes beside the transaction, which on SQLite has the file to itself until it ends.
+
+    Raises:
+        DBOSException: The running code is inside a transaction on the client's file.
+    """
+    session = CONTEXT.get().session
+    if session is None or client.database.locks_rows:
+        return
+    own, other = session.get_bind().engine.url, client.database.engine.url
+    if own.get_backend_name() == "sqlite" and os.path.realpath(str(own.database)) == os.path.realpath(
+        str(other.database)
+    ):
+        raise DBOSException(
+            "A DBOSClient was called in a transaction on its own SQLite file, which lets nobody else write until it "
+            "ends: the call would wait for ever. Call it from the workflow instead."
         )
 
 

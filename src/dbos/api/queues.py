@@ -13,7 +13,7 @@ from dbos.api.functions import new_call, workflow_function
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.instance import get_executor, refuse_in_step
 from dbos.error import DBOSException
-from dbos.model.limits import MAX_KEY_BYTES, MAX_QUEUE_BYTES, MAX_TIMEOUT_S, check_key
+from dbos.model.limits import MAX_KEY_BYTES, MAX_QUEUE_BYTES, check_interval, check_key
 from dbos.model.queues import INTERNAL_QUEUE, MAX_PRIORITY, SEPARATOR, QueueRules, RateLimit
 from dbos.model.values import Place
 from dbos.runtime.context import CONTEXT, Context, SetEnqueuing
@@ -84,7 +84,7 @@ class Queue:
         for what, flag in (("priority_enabled", priority_enabled), ("partition_queue", partition_queue)):
             if not isinstance(cast(object, flag), bool):
                 raise TypeError(f"{what} of queue {name!r} must be True or False, not {flag!r}.")
-        polling_interval_s = _check_seconds(polling_interval_sec, f"polling_interval_sec of queue {name!r}")
+        polling_interval_s = check_interval(polling_interval_sec, f"The polling_interval_sec of queue {name!r}")
         self.name = name
         self.concurrency = concurrency
         self.limiter = limiter
@@ -292,7 +292,7 @@ def _rate(limiter: Mapping[str, Any], name: str) -> RateLimit:
     if limiter["limit"] is None:
         raise TypeError(f"The limiter's limit of queue {name!r} must be an int, not None.")
     _check_count(limiter["limit"], f"limiter's limit of queue {name!r}")
-    period_s = _check_seconds(limiter["period"], f"limiter's period of queue {name!r}")
+    period_s = check_interval(limiter["period"], f"The limiter's period of queue {name!r}")
     return RateLimit(limiter["limit"], math.ceil(period_s * 1000))
 
 
@@ -303,11 +303,3 @@ def _check_count(count: object, what: str) -> None:
         raise TypeError(f"The {what} must be an int, not {type(count).__name__}.")
     if not 1 <= count < 2**31:
         raise ValueError(f"The {what} is {count}, and must be at least 1.")
-
-
-def _check_seconds(seconds: object, what: str) -> float:
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise TypeError(f"The {what} must be a number of seconds, not {type(seconds).__name__}.")
-    if not 0 < seconds <= MAX_TIMEOUT_S:
-        raise ValueError(f"The {what} is {seconds}, and must be a positive number of seconds.")
-    return float(seconds)

@@ -51,6 +51,20 @@ def check_timeout(seconds: object, what: str) -> float:
     return float(seconds)
 
 
+def check_interval(seconds: object, what: str) -> float:
+    """Return the number of seconds if it is a time between two looks.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not positive, or longer than a hundred years.
+    """
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise TypeError(f"{what} must be a number of seconds, not {type(seconds).__name__}.")
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise ValueError(f"{what} is {seconds}, and must be a positive number of seconds.")
+    return float(seconds)
+
+
 def check_key(key: object, what: str, max_bytes: int = MAX_KEY_BYTES) -> str:
     """Return the name of a topic, an event or a stream if it can be stored.
 
