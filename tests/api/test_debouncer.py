@@ -564,6 +564,14 @@ def test_bad_periods_and_keys_are_refused_and_change_nothing(make: Make) -> None
     assert handle.get_status().input == {"args": ("kept",), "kwargs": {}}
 
 
+def test_key_may_be_empty(make: Make) -> None:
+    debouncer = make()
+    handle = debouncer.debounce("", HOUR_S, "first")
+    assert debouncer.debounce("other", HOUR_S, "other").workflow_id != handle.workflow_id
+    assert debouncer.debounce("", 0, "last").workflow_id == handle.workflow_id
+    assert handle.get_result() == ["last"]
+
+
 def test_a_hundred_years_are_not_too_long(make: Make) -> None:
     ages = 100 * 365 * 24 * HOUR_S
     debouncer = make(debounce_timeout_sec=ages)

@@ -495,6 +495,8 @@ def test_each_fork_runs_once_in_one_of_several_processes(app: App, spawn: Spawne
         (("w", True), {}, "start_step"),
         (("w", 1), {"application_version": 2}, "application_version"),
         (("w", 1), {"application_version": "a\x00b"}, "application_version"),
+        (("w", 1), {"application_version": ""}, "application_version"),
+        (("w", 1), {"application_version": "v" * 513}, "application_version"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_by_name(

@@ -112,7 +112,7 @@ def at(milliseconds: int, form: Callable[[datetime], str] = datetime.isoformat) 
 
 
 VALUES: dict[str, list[Any]] = {
-    "workflow_ids": [["a", "z", "nobody", "a-1", "é", "b'1"], []],
+    "workflow_ids": [["a", "z", "nobody", "a-1", "é", "b'1"], [], {"a", "z"}],
     "status": ["PENDING", ["ENQUEUED", "SUCCESS", "ERROR"], WorkflowStatusString.CANCELLED, ["ENQUEUED", "ERROR"], []],
     "start_time": [at(750), at(2000, lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ"))],
     "end_time": [at(1750), at(1000, lambda time: time.astimezone().replace(tzinfo=None).isoformat())],

@@ -217,8 +217,7 @@ def _known(workflow_id: str) -> Core[Ending[str]]:
 
 def check_round(key: str, period_s: float) -> None:
     """Raise ``TypeError`` or ``ValueError`` if a call of a debouncer cannot have this key, or this period."""
-    if not check_key(key, "A debounce key"):
-        raise ValueError("A debounce key must not be empty.")
+    check_key(key, "A debounce key")
     check_timeout(period_s, "debounce_period_sec")
 
 

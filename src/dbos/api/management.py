@@ -6,7 +6,7 @@ from dbos.api.instance import new_workflow_id, recording_run
 from dbos.api.reads import GET_STATUS, read_status, recorded_call
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSNonExistentWorkflowError
-from dbos.model.limits import check_key, check_known_id
+from dbos.model.limits import MAX_QUEUE_BYTES, check_key, check_known_id
 from dbos.runtime.children import child_id
 from dbos.runtime.context import CONTEXT
 from dbos.runtime.drivers import Core, Ending, Raised, Returned
@@ -43,7 +43,9 @@ def fork_core(
     check_known_id(workflow_id)
     first_step = _check_step(start_step)
     if application_version is not None:
-        check_key(application_version, "application_version")
+        check_key(application_version, "application_version", MAX_QUEUE_BYTES)
+        if not application_version:
+            raise ValueError("application_version must not be empty. Leave it out to have any version run the fork.")
     context, is_recorded = recording_run()
     new_id = take_next_id(context)
     if new_id is None and client is None and context.run is not None and is_recorded:

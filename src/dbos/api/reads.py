@@ -122,7 +122,7 @@ def several(argument: str, value: str | Sequence[str] | None) -> list[str] | Non
     """
     if value is None:
         return None
-    if not isinstance(value, str | list | tuple):
+    if not isinstance(value, str | list | tuple | set | frozenset):
         raise TypeError(f"{argument} must be a str or a list of str, not {type(value).__name__}.")
     # A status may come as a member of the enumeration, whose plain text is wanted.
     texts = [str.__str__(value)] if isinstance(value, str) else list(value)

@@ -107,7 +107,7 @@ class Duties:
     def _cancel_overdue(self) -> None:
         cancelled = cancel_overdue(self._executor.database)
         if cancelled:
-            _logger.info("%d workflows were cancelled, as their deadlines have passed", len(cancelled))
+            _logger.info("Workflows cancelled, as their deadlines have passed: %d", len(cancelled))
         self._executor.cancelled(cancelled)
         # For the deadlines that come next.
         self.attend_in(0)

@@ -174,7 +174,7 @@ class Recovery:
             args, run.kwargs = _decode_inputs(executor, workflow)
             run.args = target.passed + args
         except DBOSException as error:
-            _logger.error("Workflow %s cannot be recovered: %s", workflow.workflow_id, error)
+            _logger.error("Workflow %s cannot be run: %s", workflow.workflow_id, error)
             refusal = Raised(error)
             executor.threads.submit(lambda: self._end(run, record_outcome(run, refusal)))
             return
