@@ -9,9 +9,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from dbos import DBOS, DBOSClient, DBOSConfiguredInstance, SetWorkflowID
-from dbos.error import DBOSException, DBOSSerializationError
+from dbos import DBOS, DBOSClient, DBOSConfiguredInstance, DBOSContextSetAuth, SetWorkflowID
+from dbos.error import DBOSException, DBOSNotAuthorizedError, DBOSSerializationError
 from dbos.model.schedules import MAX_NAME_BYTES
 from dbos.runtime import scheduling
 from tests.support.apps import App, status_of, steps_of
@@ -35,6 +36,16 @@ def measure(scheduled: datetime, context: Any) -> Any:
     return scheduled, context
 
 
+@DBOS.transaction()
+def count_rows(scheduled: datetime, statement: str) -> Any:
+    return DBOS.sql_session.execute(text(statement)).scalar_one()
+
+
+@DBOS.required_roles(["manager"])
+@DBOS.workflow()
+def guarded(scheduled: datetime, context: Any) -> None: ...
+
+
 @DBOS.dbos_class("Plant")
 class Plant(DBOSConfiguredInstance):
     """Has methods that can be scheduled, and one that cannot."""
@@ -52,6 +63,10 @@ class Plant(DBOSConfiguredInstance):
     @DBOS.workflow(name="plant-check")
     def check(self, scheduled: datetime, context: Any) -> Any:
         return context
+
+    @DBOS.workflow(name="plant-probe")
+    def probe(self, scheduled: datetime) -> Any:
+        """With ``self`` it takes two arguments, too."""
 
 
 class Manager:
@@ -323,8 +338,9 @@ def test_functions_that_cannot_be_scheduled_are_refused(sqlite_app: App) -> None
     for function, error, words in (
         (len, DBOSException, "is not a workflow"),
         (lambda scheduled, context: None, DBOSException, "is not a workflow"),
-        (Plant("one").check, DBOSException, "method of an instance"),
-        (Plant.check, DBOSException, "plant-check.*called with two arguments.*Methods of instances"),
+        (Plant("one").check, DBOSException, "Plant.check is a method of instances"),
+        (Plant.check, DBOSException, "plant-check is a method of instances"),
+        (Plant.probe, DBOSException, "plant-probe is a method of instances"),
         (short, DBOSException, "short.*called with two arguments"),
         (long, DBOSException, "long.*called with two arguments"),
         ("report", TypeError, "is none"),
@@ -350,6 +366,21 @@ def test_steps_and_methods_of_classes_are_scheduled(app: App) -> None:
     by_class: Any = DBOS.trigger_schedule("class method")
     assert by_class.get_result() == ("Plant", 3)
     assert by_class.get_status().class_name == "Plant"
+
+
+def test_a_transaction_is_scheduled(app: App) -> None:
+    DBOS.create_schedule(schedule_name="count", workflow_fn=count_rows, schedule=NEVER, context="SELECT 3")
+    handle: Any = DBOS.trigger_schedule("count")
+    assert handle.get_result() == 3
+
+
+def test_what_a_schedule_starts_runs_for_nobody(app: App) -> None:
+    DBOS.create_schedule(schedule_name="guarded", workflow_fn=guarded, schedule=NEVER)
+    with DBOSContextSetAuth("ann", ["manager"]):
+        triggered = DBOS.trigger_schedule("guarded")
+    with pytest.raises(DBOSNotAuthorizedError, match=r"manager.*nobody is authenticated"):
+        triggered.get_result()
+    assert triggered.get_status().authenticated_user is None
 
 
 def test_backfill_takes_times_without_a_zone_for_local(sqlite_app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from dbos.error import DBOSException
 from dbos.model.limits import check_key
 from dbos.model.schedules import ACTIVE, MAX_NAME_BYTES, PAUSED, STATUSES, Schedule
 from dbos.runtime import scheduling
-from dbos.runtime.classes import target_of
+from dbos.runtime.classes import method_of_instances, target_of
 from dbos.runtime.cron import Cron
 from dbos.runtime.drivers import Core, Ending, Raised, Returned
 from dbos.runtime.gateway import Gateway
-from dbos.runtime.registry import DeclaredSchedule
+from dbos.runtime.registry import REGISTRY, DeclaredSchedule
 from dbos.serialization.codec import Codec
 from dbos.storage.schedules import ScheduleFilter, read_schedules
 
@@ -86,18 +86,16 @@ def function_names(function: object) -> tuple[str, str | None]:
     if not callable(function):
         raise TypeError(f"A schedule runs a workflow, and {function!r} is none.")
     if inspect.ismethod(function) and not isinstance(function.__self__, type):
-        raise DBOSException(
-            f"{function.__qualname__} is a method of an instance, which cannot be scheduled. Schedule a function, a "
-            "static method or a class method."
-        )
+        raise method_of_instances(function.__qualname__)
     workflow, args = workflow_function(cast("Callable[..., Any]", function), (None, None))
+    REGISTRY.classes.owner_of(workflow.name)  # refuses methods of instances that are taken from their class
     signature = inspect.signature(function)
     try:
         signature.bind(None, None)
     except TypeError:
         raise DBOSException(
             f"{workflow.name}{signature} cannot be scheduled, as it is called with two arguments: the scheduled time "
-            "and the context. (Methods of instances cannot be scheduled at all.)"
+            "and the context."
         ) from None
     return workflow.name, target_of(workflow, args).class_name
 

@@ -148,7 +148,7 @@ class Classes:
         for decorated in list(self._classes.values()):
             kind = decorated.methods.get(name)
             if kind is MethodKind.INSTANCE:
-                raise DBOSException(f"{name} is a method of instances, which cannot be scheduled.")
+                raise method_of_instances(name)
             if kind is MethodKind.CLASS:
                 return decorated.name
         return None
@@ -216,6 +216,14 @@ def target_of(function: WorkflowFunction, args: tuple[Any, ...]) -> Target:
                 "super().__init__(instance_name=...)."
             )
     return NO_TARGET
+
+
+def method_of_instances(name: str) -> DBOSException:
+    """The error for a schedule of a method that is called on instances."""
+    return DBOSException(
+        f"{name} is a method of instances, which cannot be scheduled. Schedule a function, a static method or a class "
+        "method."
+    )
 
 
 def conflict_of(existing: AlreadyExists, start: WorkflowStart) -> DBOSConflictingWorkflowError | None:
