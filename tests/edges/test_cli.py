@@ -504,7 +504,8 @@ def test_prune(stopped: str, empty_directory: Path) -> None:
     assert dbos("workflow", "list", "-s", stopped).value == []
 
 
-def test_prune_deletes_the_records_of_transactions(sqlite_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["prune --keep 0", "reset --yes"])
+def test_prune_and_reset_delete_the_records_of_transactions(sqlite_url: str, tmp_path: Path, command: str) -> None:
     application = App(sqlite_url)
     own = f"sqlite:///{tmp_path / 'own.sqlite'}"
     application.launch(application_database_url=own)
@@ -517,7 +518,7 @@ def test_prune_deletes_the_records_of_transactions(sqlite_url: str, tmp_path: Pa
     DBOS.destroy()
     records = "SELECT count(*) FROM {schema}transaction_outputs"
     assert query(own, records) == [(1,)]
-    assert dbos("prune", "-s", sqlite_url, "-D", own, "--keep", "0").value == {"deleted": 1}
+    assert dbos(*command.split(), "-s", sqlite_url, "-D", own).code == 0
     assert query(own, records) == [(0,)]
 
 

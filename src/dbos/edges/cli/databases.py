@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from dbos.edges.cli.connection import Place, database_options, find_place, initialization_fails, opened
+from dbos.edges.cli.connection import Place, connected, database_options, find_place, initialization_fails
 from dbos.edges.cli.output import Exit, fail, note
 
 
@@ -52,15 +52,16 @@ def _print_plan(place: Place, app_role: str | None) -> None:
 
 @click.command()
 @database_options
+@click.option("-D", "--db-url", metavar="URL", help="The application database, if it is another one.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Do it also while executors are alive.")
-def reset(sys_db_url: str | None, schema: str, yes: bool, force: bool) -> None:
+def reset(sys_db_url: str | None, schema: str, db_url: str | None, yes: bool, force: bool) -> None:
     """Delete all workflows and everything else that the library has stored."""
     from dbos.storage.diagnosis import read_executors
     from dbos.storage.migrations import reset as reset_tables
 
-    place = find_place(sys_db_url, schema)
-    with opened(place) as database:
+    with connected(find_place(sys_db_url, schema, db_url), db_url) as gateway:
+        database = gateway.database
         alive = [executor for executor in read_executors(database) if executor.is_alive]
         if alive and not force:
             labels = ", ".join(f"{executor.executor_id} (process {executor.pid})" for executor in alive)
@@ -69,5 +70,8 @@ def reset(sys_db_url: str | None, schema: str, yes: bool, force: bool) -> None:
             if not sys.stdin.isatty():
                 fail("There is nobody to ask whether all workflows may be deleted. Use --yes.", Exit.USAGE)
             click.confirm(f"Delete all workflows in {database.location}?", abort=True, err=True)
+        if gateway.application.is_separate:
+            # First what a workflow of the same id would take for its own.
+            gateway.application.store.delete_all()
         reset_tables(database)
         note(f"Everything in {database.location} is deleted.")
