@@ -537,7 +537,7 @@ def test_what_cannot_be_a_transaction_is_refused_when_it_is_decorated() -> None:
         DBOS.transaction()(coroutine)
     with pytest.raises(TypeError, match="generator is a generator function"):
         DBOS.transaction()(generator)
-    with pytest.raises(TypeError, match="parentheses must be there"):
+    with pytest.raises(TypeError, match="with its parentheses"):
         DBOS.transaction(greet_here)  # type: ignore[arg-type]
     for level in ("NONSENSE", "AUTOCOMMIT", ""):
         with pytest.raises(ValueError, match=r"greet_here: there is no isolation level .*READ COMMITTED"):

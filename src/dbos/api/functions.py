@@ -192,9 +192,7 @@ def require_function(function: Any, decorator: str) -> None:
         TypeError: It is no function, or a generator function.
     """
     if not callable(function) or not hasattr(function, "__qualname__"):
-        raise TypeError(
-            f"@DBOS.{decorator}() decorates functions, and {function!r} is none. (The parentheses must be there.)"
-        )
+        raise TypeError(f"@DBOS.{decorator}() decorates functions, and {function!r} is none.")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(
             f"{function.__qualname__} is a generator function, which cannot be a {decorator}: what it yields cannot be "

@@ -53,8 +53,11 @@ class TransactionMethods:
             ValueError: There is no such isolation level.
             TypeError: The function is a coroutine function.
         """
-        if callable(cast(object, isolation_level)):
-            require_function(None, "transaction")
+        if not isinstance(cast(object, isolation_level), str):
+            raise TypeError(
+                f"An isolation level must be a str, not {isolation_level!r}. (Write @DBOS.transaction(), with its "
+                "parentheses.)"
+            )
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
             require_function(function, "transaction")
