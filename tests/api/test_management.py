@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dbos import DBOS, SetWorkflowID, SetWorkflowTimeout, WorkflowHandle, WorkflowHandleAsync, error
+from dbos import DBOS, DBOSClient, SetWorkflowID, SetWorkflowTimeout, WorkflowHandle, WorkflowHandleAsync, error
 from tests.support.apps import PATIENCE_S, App, Roadblock, eventually, in_threads, interrupt_at, status_of, steps_of
 from tests.support.gates import PausingGate
 from tests.support.messaging import relaunch_with
@@ -884,6 +884,25 @@ def test_children_are_deleted_only_when_asked_for(app: App, stage: Stage) -> Non
     DBOS.delete_workflow("with", delete_children=True)
     assert [belongings(app, id) for id in ("with", *descendants)] == [{}] * 5
     assert len(DBOS.list_workflows(workflow_id_prefix="without-")) == 4
+
+
+async def test_several_are_deleted_at_once(app: App, stage: Stage) -> None:
+    for id in ("a", "b", "c", "d", "kept"):
+        with SetWorkflowID(id):
+            await asyncio.to_thread(rich, 1)
+    with DBOSClient(system_database_url=app.url) as client:
+        await asyncio.to_thread(DBOS.delete_workflows, ["a", "missing", "a"])
+        await DBOS.delete_workflows_async(["b"])
+        await asyncio.to_thread(client.delete_workflows, ["c"], delete_children=True)
+        await client.delete_workflows_async(["d"])
+    listed = await DBOS.list_workflows_async()
+    assert [status.workflow_id for status in listed] == ["a-4", "b-4", "d-4", "kept", "kept-4"]
+    with pytest.raises(TypeError, match="must be a list of str"):
+        await DBOS.delete_workflows_async("kept")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="empty"):
+        await DBOS.delete_workflows_async(["kept", ""])
+    await DBOS.delete_workflows_async([])
+    assert await DBOS.list_workflows_async() == listed
 
 
 def test_waiters_of_a_deleted_workflow_are_told_and_its_body_leaves_nothing(

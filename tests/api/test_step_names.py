@@ -136,6 +136,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Steps]] = {
     "resume_workflow": (lambda: DBOS.resume_workflow("done"), [(1, "DBOS.resumeWorkflow"), (2, "DBOS.getStatus")]),
     "fork_workflow": (lambda: DBOS.fork_workflow("done", 1), [(1, "DBOS.forkWorkflow"), (2, "DBOS.getStatus")]),
     "delete_workflow": (lambda: DBOS.delete_workflow("gone"), [(1, "DBOS.deleteWorkflow")]),
+    "delete_workflows": (lambda: DBOS.delete_workflows(["gone", "away"]), [(1, "DBOS.deleteWorkflow")]),
     "patch": (patches, [(1, "DBOS.patch-new"), (2, "DBOS.patch-new")]),
 }
 
@@ -208,6 +209,7 @@ ASYNC_CALLS: dict[str, tuple[Call, Steps]] = {
         [(1, "DBOS.forkWorkflow"), (2, "DBOS.getStatus")],
     ),
     "delete_workflow": (lambda: DBOS.delete_workflow_async("gone"), [(1, "DBOS.deleteWorkflow")]),
+    "delete_workflows": (lambda: DBOS.delete_workflows_async(["gone", "away"]), [(1, "DBOS.deleteWorkflow")]),
     "patch": (lambda: DBOS.patch_async("new"), [(1, "DBOS.patch-new")]),
     "deprecate_patch": (lambda: DBOS.deprecate_patch_async("new"), []),
     "gather": (

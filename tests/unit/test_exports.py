@@ -24,8 +24,9 @@ OWN = {"JSONSerializer"}
 TWINS = """
     sleep send recv set_event get_event get_all_events write_stream close_stream read_stream patch deprecate_patch
     start_workflow retrieve_workflow get_workflow_status get_result run_step list_workflows list_queued_workflows
-    list_workflow_steps cancel_workflow resume_workflow fork_workflow delete_workflow create_schedule list_schedules
-    get_schedule pause_schedule resume_schedule delete_schedule apply_schedules backfill_schedule trigger_schedule
+    list_workflow_steps cancel_workflow resume_workflow fork_workflow delete_workflow delete_workflows create_schedule
+    list_schedules get_schedule pause_schedule resume_schedule delete_schedule apply_schedules backfill_schedule
+    trigger_schedule
 """
 """Methods of `DBOS` that have a twin which ends in `_async`."""
 
@@ -37,8 +38,8 @@ OTHERS = """
 
 CLIENT_TWINS = """
     enqueue retrieve_workflow send get_event read_stream list_workflows list_queued_workflows list_workflow_steps
-    cancel_workflow resume_workflow fork_workflow delete_workflow create_schedule list_schedules get_schedule
-    pause_schedule resume_schedule delete_schedule apply_schedules backfill_schedule trigger_schedule
+    cancel_workflow resume_workflow fork_workflow delete_workflow delete_workflows create_schedule list_schedules
+    get_schedule pause_schedule resume_schedule delete_schedule apply_schedules backfill_schedule trigger_schedule
 """
 
 ERRORS = """

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dbos.api import listing
+from dbos.api import listing, management
 from dbos.api.client_queues import EnqueueOptions, client_enqueue_core
 from dbos.api.client_schedule_methods import ClientScheduleMethods
 from dbos.api.config import check_config
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.instance import refuse_if_locked_out, refuse_on_loop
-from dbos.api.management import cancel_core, delete_core, fork_core, resume_core
+from dbos.api.management import cancel_core, fork_core, resume_core
 from dbos.api.messaging import all_events_core, client_send_core, event_query, stream_query
 from dbos.api.reads import list_steps_core, status_core
 from dbos.api.status import StepInfo, WorkflowStatus
@@ -278,14 +278,10 @@ class DBOSClient(ClientScheduleMethods):
         core = fork_core(workflow_id, start_step, application_version, self.gateway)
         return self._handle_after(drive_async(core))
 
-    def delete_workflow(self, workflow_id: str, *, delete_children: bool = False) -> None:
-        """Delete a workflow with all that belongs to it. See ``DBOS.delete_workflow``."""
-        refuse_on_loop("DBOSClient.delete_workflow")
-        drive(delete_core(workflow_id, delete_children, self.gateway))
-
-    def delete_workflow_async(self, workflow_id: str, *, delete_children: bool = False) -> Coroutine[Any, Any, None]:
-        """As ``delete_workflow``."""
-        return drive_async(delete_core(workflow_id, delete_children, self.gateway))
+    delete_workflow = client_blocking(management.delete_workflow)
+    delete_workflow_async = client_awaited(management.delete_workflow)
+    delete_workflows = client_blocking(management.delete_workflows)
+    delete_workflows_async = client_awaited(management.delete_workflows)
 
     # -- its own
 

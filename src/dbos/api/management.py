@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from dbos.api.instance import new_workflow_id, recording_run
 from dbos.api.reads import GET_STATUS, read_status, recorded_call
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSNonExistentWorkflowError
 from dbos.model.limits import MAX_QUEUE_BYTES, check_key, check_known_id
+from dbos.runtime import management
 from dbos.runtime.children import child_id
 from dbos.runtime.context import CONTEXT
 from dbos.runtime.drivers import Core, Ending, Raised, Returned
 from dbos.runtime.gateway import Gateway
-from dbos.runtime.management import cancel_workflow, delete_workflow, fork_workflow, resume_workflow
+from dbos.runtime.management import cancel_workflow, fork_workflow, resume_workflow
 
 
 def cancel_core(workflow_id: str, client: Gateway | None = None) -> Core[Ending[None]]:
@@ -68,12 +71,39 @@ def fork_core(
     return _with_handle(forked, new_id, "DBOS.fork_workflow", client)
 
 
-def delete_core(workflow_id: str, delete_children: bool, client: Gateway | None = None) -> Core[Ending[None]]:
-    check_known_id(workflow_id)
+def delete_workflow(client: Gateway | None, workflow_id: str, *, delete_children: bool = False) -> Core[Ending[None]]:
+    """Delete a workflow with its steps, events, streams and messages. One that runs stops; none is left alone.
+
+    Args:
+        workflow_id: Its id.
+        delete_children: Whether to delete the workflows that it started too, and theirs.
+    """
+    return _delete_core(client, "delete_workflow", [workflow_id], delete_children)
+
+
+def delete_workflows(
+    client: Gateway | None, workflow_ids: list[str], *, delete_children: bool = False
+) -> Core[Ending[None]]:
+    """Delete workflows, all of them or none; otherwise as ``delete_workflow``.
+
+    Args:
+        workflow_ids: Their ids.
+        delete_children: Whether to delete the workflows that they started too, and theirs.
+    """
+    if isinstance(cast(object, workflow_ids), str):
+        raise TypeError("workflow_ids must be a list of str, not str.")
+    return _delete_core(client, "delete_workflows", list(workflow_ids), delete_children)
+
+
+def _delete_core(
+    client: Gateway | None, method: str, workflow_ids: list[str], delete_children: bool
+) -> Core[Ending[None]]:
+    for workflow_id in workflow_ids:
+        check_known_id(workflow_id)
     return recorded_call(
         "DBOS.deleteWorkflow",
-        "DBOS.delete_workflow",
-        lambda gateway: delete_workflow(gateway, workflow_id, with_descendants=delete_children),
+        f"DBOS.{method}",
+        lambda gateway: management.delete_workflows(gateway, workflow_ids, with_descendants=delete_children),
         client,
     )
 

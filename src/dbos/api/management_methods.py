@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from dbos.api import listing
+from dbos.api import listing, management
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
 from dbos.api.instance import refuse_on_loop
-from dbos.api.management import cancel_core, delete_core, fork_core, resume_core
+from dbos.api.management import cancel_core, fork_core, resume_core
 from dbos.api.reads import list_steps_core
 from dbos.api.status import StepInfo
 from dbos.api.twins import awaited, blocking
@@ -102,21 +102,10 @@ class ManagementMethods:
         """As ``fork_workflow``."""
         return _handle_after(drive_async(fork_core(workflow_id, start_step, application_version)))
 
-    @classmethod
-    def delete_workflow(cls, workflow_id: str, *, delete_children: bool = False) -> None:
-        """Delete a workflow with its steps, events, streams and messages. One that runs stops; none is left alone.
-
-        Args:
-            workflow_id: Its id.
-            delete_children: Whether to delete the workflows that it started too, and theirs.
-        """
-        refuse_on_loop("DBOS.delete_workflow")
-        drive(delete_core(workflow_id, delete_children))
-
-    @classmethod
-    def delete_workflow_async(cls, workflow_id: str, *, delete_children: bool = False) -> Coroutine[Any, Any, None]:
-        """As ``delete_workflow``."""
-        return drive_async(delete_core(workflow_id, delete_children))
+    delete_workflow = staticmethod(blocking(management.delete_workflow))
+    delete_workflow_async = staticmethod(awaited(management.delete_workflow))
+    delete_workflows = staticmethod(blocking(management.delete_workflows))
+    delete_workflows_async = staticmethod(awaited(management.delete_workflows))
 
 
 async def _handle_after(workflow_id: Coroutine[Any, Any, str]) -> WorkflowHandleAsync[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dbos.error import DBOSNonExistentWorkflowError, DBOSWorkflowConflictIDError
 from dbos.model.queues import INTERNAL_QUEUE
 from dbos.runtime.gateway import Gateway
@@ -56,9 +58,9 @@ def fork_workflow(
     return new_id
 
 
-def delete_workflow(gateway: Gateway, workflow_id: str, *, with_descendants: bool) -> None:
-    """Delete a workflow, if there is one, with all that belongs to it; its run stops."""
-    deleted = delete(gateway.database, [workflow_id], with_descendants=with_descendants)
+def delete_workflows(gateway: Gateway, workflow_ids: Sequence[str], *, with_descendants: bool) -> None:
+    """Delete workflows, those of them that there are, with all that belongs to them; their runs stop."""
+    deleted = delete(gateway.database, workflow_ids, with_descendants=with_descendants)
     gateway.deleted(deleted)
-    # Also if it was deleted before: maybe only by half.
-    gateway.application.forget({workflow_id, *(workflow.workflow_id for workflow in deleted)})
+    # Also those that were deleted before: maybe only by half.
+    gateway.application.forget({*workflow_ids, *(workflow.workflow_id for workflow in deleted)})
