@@ -137,10 +137,11 @@ def test_wrong_values_are_refused_by_name(unlaunched: Path, field: str) -> None:
             DBOS.launch()
 
 
-def test_refused_url_does_not_leak_its_password(unlaunched: Path) -> None:
+@pytest.mark.parametrize("field", ["system_database_url", "application_database_url", "database_url"])
+def test_refused_url_does_not_leak_its_password(unlaunched: Path, field: str) -> None:
     for url in ("mysql://u:secret@localhost/x", "secret nonsense", "postgresql+asyncpg://u:secret@localhost/x"):
         with pytest.raises(error.DBOSInitializationError) as info:
-            launch(system_database_url=url)
+            launch(**{field: url})
         assert "secret" not in str(info.value)
         assert "URL" in str(info.value)
         DBOS.destroy()

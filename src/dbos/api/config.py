@@ -347,10 +347,14 @@ def _url_from_application(given: Mapping[str, Any]) -> str | None:
 
 def url_beside(application_url: str) -> str:
     """The system database of an application that names none: on Postgres its database's neighbour with a suffix, on
-    SQLite the same file."""
-    from sqlalchemy.engine import make_url
+    SQLite the same file.
 
-    parsed = make_url(application_url)
+    Raises:
+        DBOSInitializationError: The URL is none, or of another kind of database.
+    """
+    from dbos.storage.opening import parse_url
+
+    parsed = parse_url(application_url)
     if parsed.get_backend_name() == "sqlite":
         return application_url
     return parsed.set(database=f"{parsed.database}_dbos_sys").render_as_string(hide_password=False)

@@ -49,7 +49,7 @@ def open_existing_database(
 ) -> Database:
     """Open a system database that an application has made. (Arguments and errors as for ``open_database``.)"""
     if url is not None and engine is None:
-        _refuse_missing_file(_parse(url))
+        _refuse_missing_file(parse_url(url))
     return _open_and_check(check_schema, url, engine, schema, pool_size, None)
 
 
@@ -63,7 +63,7 @@ def open_application_database(*, url: str, schema: str, pool_size: int, gate: Ga
 
 def is_same_database(engine: Engine, url: str) -> bool:
     """Whether the URL leads to the engine's database, in the same way."""
-    one, other = engine.url, _parse(url)
+    one, other = engine.url, parse_url(url)
     if one.get_backend_name() != other.get_backend_name():
         return False
     if other.get_backend_name() == "sqlite":
@@ -97,7 +97,7 @@ def _open_and_check(
     if engine is None:
         if url is None:
             raise DBOSInitializationError("Neither a database URL nor an engine is given.")
-        engine = _make_engine(_parse(url), pool_size)
+        engine = _make_engine(parse_url(url), pool_size)
     database: Database | None = None
     try:
         database = _open(engine, schema, owns_engine, gate, may_create=check is not check_schema)
@@ -173,7 +173,12 @@ def _try_connection(engine: Engine) -> None:
             raise
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The URL of a database that can be used, with its driver.
+
+    Raises:
+        DBOSInitializationError: It is none.
+    """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -238,7 +243,7 @@ def open_unchecked_database(*, url: str, schema: str = "dbos") -> Database:
 
     An SQLite file that is not there is a database in memory instead.
     """
-    parsed = _parse(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite" and not os.path.exists(parsed.database or ""):
         url = "sqlite://"
     return _open_and_check(_accept, url, None, schema, 1, None)
