@@ -139,6 +139,11 @@ class Checkpoint:
     completed_at_ms: int | None = None
     effect: Effect | None = None
 
+    @classmethod
+    def of_child(cls, function_id: int, name: str, child_workflow_id: str, now_ms: int) -> Checkpoint:
+        """The record that a child was started, or enqueued."""
+        return cls(function_id, name, None, None, None, child_workflow_id, started_at_ms=now_ms, completed_at_ms=now_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

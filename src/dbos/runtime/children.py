@@ -36,16 +36,7 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
     inputs = encode_inputs(executor.codec, call)
     run = executor.new_run(call)
     now_ms = executor.clock.now_ms()
-    checkpoint = Checkpoint(
-        function_id,
-        call.function.name,
-        None,
-        None,
-        None,
-        call.workflow_id,
-        started_at_ms=now_ms,
-        completed_at_ms=now_ms,
-    )
+    checkpoint = Checkpoint.of_child(function_id, call.function.name, call.workflow_id, now_ms)
     if parent.unsettled_children is None:
         parent.unsettled_children = set()
     parent.unsettled_children.add(function_id)

@@ -96,12 +96,8 @@ async def drive_async(core: Core[Ending[T]]) -> T:
     return ending.unwrap()
 
 
-class WorkflowCode:
-    """Call the user's workflow function, in the thread or as the task of its run; the reply is what it returns.
-
-    What it raises is thrown into the core. A task has a context of its own, which needs no restoring, and no more
-    frames than it must: there may be ten thousands of them.
-    """
+class _Code:
+    """A call of the user's function, with the context that it sees."""
 
     __slots__ = ("args", "context", "function", "kwargs")
 
@@ -112,6 +108,16 @@ class WorkflowCode:
         self.function = function
         self.args = args
         self.kwargs = kwargs
+
+
+class WorkflowCode(_Code):
+    """Call the user's workflow function, in the thread or as the task of its run; the reply is what it returns.
+
+    What it raises is thrown into the core. A task has a context of its own, which needs no restoring, and no more
+    frames than it must: there may be ten thousands of them.
+    """
+
+    __slots__ = ()
 
     def block(self) -> Any:
         token = CONTEXT.set(self.context)
@@ -126,21 +132,13 @@ class WorkflowCode:
         return coroutine
 
 
-class UserCode:
+class UserCode(_Code):
     """Call the user's function in a context of ours; the reply is how it ended.
 
     Only an ``Exception`` is an ending. Whatever else it raises interrupts the core.
     """
 
-    __slots__ = ("args", "context", "function", "kwargs")
-
-    def __init__(
-        self, context: Context, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        self.context = context
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
+    __slots__ = ()
 
     def block(self) -> Ending[Any]:
         token = CONTEXT.set(self.context)

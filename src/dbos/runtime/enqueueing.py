@@ -78,16 +78,7 @@ def enqueue_child(parent: Run, function_id: int, queued: QueuedCall) -> Core[End
     ended = executor.expect(call.workflow_id)
     now_ms = executor.clock.now_ms()
     child = ChildStart(function_id, enqueued_row(executor, queued, parent))
-    checkpoint = Checkpoint(
-        function_id,
-        call.function.name,
-        None,
-        None,
-        None,
-        call.workflow_id,
-        started_at_ms=now_ms,
-        completed_at_ms=now_ms,
-    )
+    checkpoint = Checkpoint.of_child(function_id, call.function.name, call.workflow_id, now_ms)
     if queued.place.deduplication_id is None:
         executor.journal.hold(parent.log, checkpoint, child, is_urgent=True)
         return Returned(Enqueued(call.workflow_id, ended))
