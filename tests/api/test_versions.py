@@ -187,6 +187,31 @@ def test_enqueued_work_runs_on_the_version_that_enqueued_it_or_that_it_names(app
     assert DBOS.get_result("own") == "v1"
 
 
+def test_running_work_of_another_version_keeps_its_slot(app: QueueApp) -> None:
+    """Nobody of this version can tell whether it still runs; cancelling it frees the slot."""
+    queue, free = Queue("versions of one", concurrency=1), Queue("versions of all")
+
+    @DBOS.workflow(name="versions.waits")
+    def waits() -> None:
+        DBOS.set_event("waits", True)
+        DBOS.recv(timeout_seconds=600)
+
+    @DBOS.workflow(name="versions.ends")
+    def ends() -> str:
+        return DBOS.application_version
+
+    app.launch(application_version="v1")
+    with SetWorkflowID("old"):
+        queue.enqueue(waits)
+    assert DBOS.get_event("old", "waits") is True
+    app.relaunch(application_version="v2")
+    new = queue.enqueue(ends)
+    assert [free.enqueue(ends).get_result() for _ in range(3)] == ["v2"] * 3, "other queues have been served meanwhile"
+    assert (status_of("old"), new.get_status().status) == ("PENDING", "ENQUEUED")
+    DBOS.cancel_workflow("old")
+    assert new.get_result() == "v2"
+
+
 def test_failed_workflow_is_mended_by_a_fork_to_the_new_version(app: QueueApp) -> None:
     """The remedy that the guide names: the steps before the bug are kept."""
     bugs, ran = [True], list[str]()
