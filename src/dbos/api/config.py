@@ -31,7 +31,8 @@ class DBOSConfig(TypedDict, total=False):
     Attributes:
         name: The application's name. Names the default database file, so it must be a safe file name.
         system_database_url: Where workflows are recorded: ``postgresql://user:password@host:port/database`` or
-            ``sqlite:///path``. Default: ``sqlite:///{name}.sqlite``.
+            ``sqlite:///path``. Default: ``sqlite:///{name}.sqlite``. Servers of which one takes over from the other:
+            ``postgresql://user:password@host1:port,host2:port/database?target_session_attrs=read-write``.
         application_database_url: Where transactions run, in the same form. Default: ``database_url``, which is another
             name for it, else the system database. If only this is given, the system database is its neighbour
             ``{database}_dbos_sys`` on PostgreSQL, and the same file on SQLite.

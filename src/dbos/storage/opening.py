@@ -13,6 +13,7 @@ from dbos.storage.database import Database
 from dbos.storage.errors import TransientStorageError
 from dbos.storage.gate import Gate
 from dbos.storage.migrations import check_schema, migrate, prepare_for_transactions
+from dbos.storage.urls import read_url
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
@@ -148,10 +149,11 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None, *, 
         _try_connection(engine)
         return SqliteDatabase(engine, owns_engine=owns_engine, gate=gate)
     if backend == "postgresql" and driver == "psycopg":
-        from dbos.storage.postgres import PostgresDatabase, create_database_if_missing
+        from dbos.storage.postgres import PostgresDatabase, create_database_if_missing, refuse_read_only
 
         if may_create:
             create_database_if_missing(engine)
+            refuse_read_only(engine)
         else:
             # What cannot be reached fails at once, not after the patience that one gets which could be before.
             engine.raw_connection().close()
@@ -179,11 +181,10 @@ def parse_url(url: str) -> URL:
     Raises:
         DBOSInitializationError: It is none.
     """
-    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        parsed = make_url(url)
+        parsed = read_url(url)
     except (ArgumentError, ValueError) as error:
         raise DBOSInitializationError(
             "The database URL cannot be parsed. It looks like postgresql://user:password@host:5432/database or "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database, TransactionState
 from dbos.storage.gate import Gate
 
@@ -160,3 +161,34 @@ def create_database_if_missing(engine: Engine) -> None:
         contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation),
     ):
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(engine.url.database)))
+
+
+def refuse_read_only(engine: Engine) -> None:
+    """Make sure that the database lets us write.
+
+    Raises:
+        DBOSInitializationError: The server is a read replica, or all transactions are read-only.
+    """
+    with contextlib.closing(engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        # A server from version 14 on has told this with its greeting; others, and those behind a pooler, are asked.
+        is_replica = driver.info.parameter_status("in_hot_standby")
+        is_read_only = driver.info.parameter_status("default_transaction_read_only")
+        if is_replica is None or is_read_only is None:
+            cursor = driver.execute(
+                "SELECT CASE WHEN pg_is_in_recovery() THEN 'on' END, current_setting('default_transaction_read_only')"
+            )
+            is_replica, is_read_only = cursor.fetchone()
+            driver.rollback()
+    if "on" not in (is_replica, is_read_only):
+        return
+    where = f"The PostgreSQL database {engine.url.render_as_string(hide_password=True)}"
+    if is_replica == "on":
+        raise DBOSInitializationError(
+            f"{where} is on a read replica, and workflows have to be recorded. Give the URL of the primary server, or "
+            "those of all, as in postgresql://host1:5432,host2:5432/database?target_session_attrs=read-write"
+        )
+    raise DBOSInitializationError(
+        f"{where} is read-only, and workflows have to be recorded: default_transaction_read_only is on. Turn it off "
+        "for this role and database, or give another URL."
+    )
