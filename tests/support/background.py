@@ -27,8 +27,9 @@ class InBackground(Generic[T]):
         self._thread = threading.Thread(target=call, name="in-background", daemon=True)
         self._thread.start()
 
-    def is_done(self) -> bool:
-        """Whether the call has ended."""
+    def is_done(self, within_s: float = 0.0) -> bool:
+        """Whether the call has ended, or does so within a while."""
+        self._thread.join(within_s)
         return not self._thread.is_alive()
 
     def result(self) -> T:

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10
 POOL_TIMEOUT_S = 30.0
 
+_PATIENCE = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    # A host that vanished answers nothing: by default the system would notice after a quarter of an hour where it has
+    # sent something, and after two hours where it waits for an answer.
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""When a connection to PostgreSQL is given up; what the URL says wins. Sockets of the same machine need none of it."""
+
 
 def open_database(
     *,
@@ -209,8 +220,8 @@ def _make_engine(url: URL, pool_size: int) -> Engine:
         options["connect_args"] = {"timeout": 0, "check_same_thread": False}
         if url.database in (None, "", ":memory:"):
             return create_engine(url, poolclass=StaticPool, **options)
-    elif "connect_timeout" not in url.query:
-        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    else:
+        options["connect_args"] = {name: value for name, value in _PATIENCE.items() if name not in url.query}
     return create_engine(
         url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT_S, **options
     )
