@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dbos import DBOS
+from tests.support.pooler import EXECUTABLE
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.proxy import Proxy
 
@@ -14,7 +15,9 @@ from tests.support.proxy import Proxy
 @pytest.fixture
 def destroyed(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test launched in this process is destroyed after it, and before its database is dropped."""
-    for name in {"database_url", "postgres_url", "sqlite_url", "own_url", "proxy"} & set(request.fixturenames):
+    for name in {"database_url", "postgres_url", "sqlite_url", "own_url", "proxy", "pooler"} & set(
+        request.fixturenames
+    ):
         request.getfixturevalue(name)
     yield
     DBOS.destroy()
@@ -49,3 +52,11 @@ def proxy(postgres_url: str) -> Iterator[Proxy]:
     proxy = Proxy(postgres_url)
     yield proxy
     proxy.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so where poolers could not be tested."""
+    if EXECUTABLE is None:
+        terminalreporter.write_line(
+            "NOT TESTED: PgBouncer is not installed; install it, or set PGBOUNCER to its path", yellow=True
+        )

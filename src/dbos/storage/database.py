@@ -185,6 +185,10 @@ class Database(abc.ABC):
     def is_lost(self, connection: PoolProxiedConnection) -> bool:
         """Whether the connection to the server is gone."""
 
+    def learn_from(self, error: Exception) -> bool:
+        """Note what an error tells of the database; returns whether other connections than its own are no good now."""
+        return False
+
     @abc.abstractmethod
     def compile(self, statement: str) -> str:
         """The statement in the driver's words."""
@@ -401,7 +405,8 @@ class Database(abc.ABC):
             if give_back is not None:
                 give_back()
         except BaseException as error:
-            if self._owns_engine and self.is_lost(connection):
+            has_learnt = isinstance(error, Exception) and self.learn_from(error)
+            if self._owns_engine and (has_learnt or self.is_lost(connection)):
                 # The server went away: the pool's other connections are as dead, and each would cost a failed try.
                 self._drop_idle_connections()
             # After a failed transaction or an interruption nobody knows what state the connection is in.

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbos.storage.database import Database
+from dbos.storage.postgres import PostgresDatabase
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
@@ -73,8 +74,12 @@ class Hints(Protocol):
 
 def open_hints(database: Database, *, uses_notifications: bool = True) -> Hints:
     """The way for hints that the database offers."""
-    if not database.locks_rows:
+    if not isinstance(database, PostgresDatabase):
         return FileHints(database)
+    if database.is_pooled:
+        # Who listens there listens on a session that may be another one's in the next moment.
+        _logger.info("There is a pooler before %s: waits are polled", database.location)
+        return NoHints()
     return PostgresHints(database) if uses_notifications else NoHints()
 
 

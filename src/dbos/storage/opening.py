@@ -160,15 +160,20 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None, *, 
         _try_connection(engine)
         return SqliteDatabase(engine, owns_engine=owns_engine, gate=gate)
     if backend == "postgresql" and driver == "psycopg":
-        from dbos.storage.postgres import PostgresDatabase, create_database_if_missing, refuse_read_only
+        from dbos.storage.postgres import (
+            PostgresDatabase,
+            create_database_if_missing,
+            look_at_server,
+            refuse_read_only,
+        )
 
         if may_create:
             create_database_if_missing(engine)
-            refuse_read_only(engine)
-        else:
-            # What cannot be reached fails at once, not after the patience that one gets which could be before.
-            engine.raw_connection().close()
-        return PostgresDatabase(engine, schema=schema, owns_engine=owns_engine, gate=gate)
+        # What cannot be reached fails here, at once, not after the patience that one gets which could be before.
+        server = look_at_server(engine)
+        if may_create:
+            refuse_read_only(engine, server)
+        return PostgresDatabase(engine, schema=schema, owns_engine=owns_engine, gate=gate, is_pooled=server.is_pooled)
     raise DBOSInitializationError(
         f"The system database engine uses {backend}+{driver}. DBOS works with postgresql+psycopg (psycopg 3) and "
         "with sqlite (the standard library's driver)."

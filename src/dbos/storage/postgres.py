@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSInitializationError
@@ -35,6 +36,12 @@ _SET_TIMEOUTS = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeo
 """A process that is stopped inside a transaction must not hold its locks for ever, nor others wait for them so long.
 Ours are held for milliseconds."""
 
+_SET_LOCAL_TIMEOUTS = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL lock_timeout = '3s'"
+"""The same for one transaction: behind a pooler the session may be somebody else's after it."""
+
+_POOLED_STATES = frozenset({"26000", "42P05"})
+"""A prepared statement is not there, or there already: the session is not the one that it was."""
+
 _UNLIMITED = "; SET LOCAL idle_in_transaction_session_timeout TO DEFAULT; SET LOCAL lock_timeout TO DEFAULT"
 """What the application does in a transaction of its own may take as long as its server lets it."""
 
@@ -45,10 +52,14 @@ class PostgresDatabase(Database):
     locks_rows = True
     clock_expression = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
-    def __init__(self, engine: Engine, *, schema: str, owns_engine: bool, gate: Gate | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, schema: str, owns_engine: bool, gate: Gate | None = None, is_pooled: bool = False
+    ) -> None:
         super().__init__(engine, owns_engine=owns_engine, gate=gate)
         self.schema = schema
         self.schema_prefix = quoted(schema) + "."
+        self.is_pooled = is_pooled
+        """Whether a pooler (PgBouncer) is in between, so that a session may be another one with each transaction."""
 
     @property
     def location(self) -> str:
@@ -64,6 +75,8 @@ class PostgresDatabase(Database):
         state = error.sqlstate if isinstance(error, psycopg.Error) else None
         if state is not None and (state in _TRANSIENT_STATES or state.startswith(_PROGRAM_LIMIT)):
             return state in _TRANSIENT_STATES
+        if state in _POOLED_STATES:
+            return True
         # The driver reports a lost connection in both of these ways, and what the server lacks for now in the first.
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeoutError)
 
@@ -75,6 +88,14 @@ class PostgresDatabase(Database):
     def is_lost(self, connection: PoolProxiedConnection) -> bool:
         driver: Any = connection.driver_connection
         return driver is None or bool(driver.closed)
+
+    def learn_from(self, error: Exception) -> bool:
+        import psycopg
+
+        if not isinstance(error, psycopg.Error) or error.sqlstate not in _POOLED_STATES:
+            return False
+        self.is_pooled = True
+        return True
 
     def compile(self, statement: str) -> str:
         statement = statement.replace("{now}", self.clock_expression).replace("%", "%%")
@@ -93,22 +114,30 @@ class PostgresDatabase(Database):
         if driver.autocommit:
             return None
         driver.autocommit = True
-        if self._owns_engine:
+        came_with = driver.prepare_threshold
+        if self.is_pooled:
+            driver.prepare_threshold = None
+        elif self._owns_engine:
             driver.execute(_SET_TIMEOUTS)
             driver.prepare_threshold = 1
+        if self._owns_engine:
             return None
 
         def give_back() -> None:
             driver.autocommit = False
+            driver.prepare_threshold = came_with
 
         return give_back
 
     def begin(self, cursor: Any) -> None:
-        cursor.execute("BEGIN")
+        if self.is_pooled and self._owns_engine:
+            cursor.execute(_SET_LOCAL_TIMEOUTS, prepare=False)
+        else:
+            cursor.execute("BEGIN")
 
     def begin_lent(self, cursor: Any, isolation_level: str) -> None:
         # Several statements in one message, which cannot be prepared.
-        limits = _UNLIMITED if self._owns_engine else ""
+        limits = _UNLIMITED if self._owns_engine and not self.is_pooled else ""
         cursor.execute(f"BEGIN ISOLATION LEVEL {isolation_level}{limits}", prepare=False)
 
     def state_of(self, connection: PoolProxiedConnection) -> TransactionState:
@@ -163,27 +192,47 @@ def create_database_if_missing(engine: Engine) -> None:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(engine.url.database)))
 
 
-def refuse_read_only(engine: Engine) -> None:
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a connection leads to.
+
+    Attributes:
+        is_replica: Whether it follows another server, and takes no writes.
+        is_read_only: Whether transactions are read-only unless they say otherwise.
+        is_pooled: Whether there is a pooler in between.
+    """
+
+    is_replica: bool
+    is_read_only: bool
+    is_pooled: bool
+
+
+def look_at_server(engine: Engine) -> Server:
+    """What the engine's connections lead to.
+
+    Raises:
+        psycopg.Error: The server cannot be reached.
+    """
+    with contextlib.closing(engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        # A pooler greets with a number of its own.
+        question = "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on', %s"
+        question += " <> pg_backend_pid()"
+        server = Server(*driver.execute(question, (driver.info.backend_pid,)).fetchone())
+        connection.rollback()
+        return server
+
+
+def refuse_read_only(engine: Engine, server: Server) -> None:
     """Make sure that the database lets us write.
 
     Raises:
         DBOSInitializationError: The server is a read replica, or all transactions are read-only.
     """
-    with contextlib.closing(engine.raw_connection()) as connection:
-        driver: Any = connection.driver_connection
-        # A server from version 14 on has told this with its greeting; others, and those behind a pooler, are asked.
-        is_replica = driver.info.parameter_status("in_hot_standby")
-        is_read_only = driver.info.parameter_status("default_transaction_read_only")
-        if is_replica is None or is_read_only is None:
-            cursor = driver.execute(
-                "SELECT CASE WHEN pg_is_in_recovery() THEN 'on' END, current_setting('default_transaction_read_only')"
-            )
-            is_replica, is_read_only = cursor.fetchone()
-            driver.rollback()
-    if "on" not in (is_replica, is_read_only):
+    if not server.is_replica and not server.is_read_only:
         return
     where = f"The PostgreSQL database {engine.url.render_as_string(hide_password=True)}"
-    if is_replica == "on":
+    if server.is_replica:
         raise DBOSInitializationError(
             f"{where} is on a read replica, and workflows have to be recorded. Give the URL of the primary server, or "
             "those of all, as in postgresql://host1:5432,host2:5432/database?target_session_attrs=read-write"
