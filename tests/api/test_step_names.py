@@ -57,7 +57,7 @@ async def mark_async() -> None:
     pass
 
 
-@DBOS.step(name="step")
+@DBOS.step(name="alone")
 def step() -> int:
     return 1
 
@@ -120,8 +120,8 @@ CALLS: dict[str, tuple[Callable[[], Any], Steps]] = {
         [(1, "child"), (2, "DBOS.getStatus")],
     ),
     "enqueue": (enqueue, [(1, "child"), (2, "DBOS.getResult")]),
-    "start_workflow of a step": (lambda: DBOS.start_workflow(step), [(1, "<temp>.step")]),
-    "step": (step, [(1, "step")]),
+    "start_workflow of a step": (lambda: DBOS.start_workflow(step), [(1, "<temp>.alone")]),
+    "step": (step, [(1, "alone")]),
     "run_step": (lambda: DBOS.run_step({"name": "named"}, lambda: 1), [(1, "named")]),
     "run_step without a name": (lambda: DBOS.run_step(None, step), [(1, "step")]),
     "retrieve_workflow": (lambda: DBOS.retrieve_workflow("done"), [(1, "DBOS.getStatus")]),

@@ -52,7 +52,10 @@ LIVE = {
 }
 """The indexes that hold nothing but live rows."""
 
-KEYS = {f"{table}_pkey" for table in TABLES} | {"executors_pkey", "notifications_destination", "workflow_status_parent"}
+KEYS = {f"{table}_pkey" for table in (*TABLES, "executors", "transaction_outputs")} | {
+    "notifications_destination",
+    "workflow_status_parent",
+}
 
 Recorded = tuple[str, Mapping[str, Any] | Sequence[Any] | None]
 

@@ -34,6 +34,11 @@ def work() -> None:
     step()
 
 
+@DBOS.workflow(name="retention.sleeper")
+def sleeper() -> None:
+    DBOS.sleep(600)
+
+
 def executor() -> Any:
     return DBOS._application.executor  # type: ignore[union-attr]
 
@@ -73,7 +78,7 @@ def test_all_are_looked_at_bite_by_bite(app: App, monkeypatch: pytest.MonkeyPatc
         with SetWorkflowID(f"w-{number}"):
             work()
     with SetWorkflowID("live"):
-        DBOS.start_workflow(DBOS.workflow(name="retention.sleeper")(lambda: DBOS.sleep(600)))
+        DBOS.start_workflow(sleeper)
     assert retention.collect_garbage(executor(), before_ms=2**53) == 10
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["live"]
 
@@ -124,7 +129,7 @@ def test_the_policy_of_the_configuration_is_kept(app: App) -> None:
         with SetWorkflowID(function.__name__):
             function()
     with SetWorkflowID("live"):
-        DBOS.start_workflow(DBOS.workflow(name="retention.sleeper")(lambda: DBOS.sleep(600)))
+        DBOS.start_workflow(sleeper)
     names = {"retention.short": 0.0, "retention.long": 3600.0}
     app.relaunch(retention={"max_age_sec": 0, "max_age_sec_by_name": names})
     executor().retention.run_soon()
