@@ -11,6 +11,7 @@ from dbos.api.config import DBOSConfig
 from dbos.api.dbos import DBOS
 from dbos.api.debouncer import Debouncer, DebouncerClient
 from dbos.api.handles import WorkflowHandle, WorkflowHandleAsync
+from dbos.api.log_records import WorkflowLogFilter
 from dbos.api.provisioning import run_dbos_database_migrations
 from dbos.api.queues import Queue, QueueRateLimit, SetEnqueueOptions
 from dbos.api.schedules import WorkflowSchedule
@@ -43,6 +44,7 @@ __all__ = [
     "StepOptions",
     "WorkflowHandle",
     "WorkflowHandleAsync",
+    "WorkflowLogFilter",
     "WorkflowSchedule",
     "WorkflowStatus",
     "WorkflowStatusString",

@@ -57,6 +57,13 @@ class DBOSConfig(TypedDict, total=False):
             over, in seconds. Default: 5.
         scheduler_polling_interval_sec: How long to wait at most before looking for changes of schedules without having
             been notified, in seconds. Default: 2.
+        enable_otlp: Whether workflows and steps make OpenTelemetry spans: docs/telemetry.md. It needs the packages of
+            ``dbos[otel]``. Default: False; then the other ``otlp_`` fields do nothing.
+        otlp_traces_endpoints: Full URLs of OTLP receivers: ``http://localhost:4318/v1/traces``. Default: none, so that
+            spans go to the tracer provider that the application has set up.
+        otlp_logs_endpoints: The same for what the logger ``dbos`` logs. Default: none.
+        otlp_attributes: What all exported spans and log records have.
+        otlp_log_level: The lowest level that is exported, of what ``log_level`` lets pass. Default: all of it.
         log_level: Of the logger ``dbos``. Default: ``INFO``.
         run_admin_server: Whether to serve HTTP requests that tell of this process's workflows and steer them. Default:
             True. See docs/admin.md.
@@ -123,6 +130,23 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """Where OpenTelemetry traces and logs go.
+
+    Attributes:
+        traces_endpoints: URLs of OTLP receivers.
+        logs_endpoints: The same for logs.
+        attributes: What all that is exported has.
+        log_level: The lowest level of the records that are exported.
+    """
+
+    traces_endpoints: tuple[str, ...]
+    logs_endpoints: tuple[str, ...]
+    attributes: Mapping[str, str]
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A checked configuration, the defaults filled in. ``given`` keeps all of it, for features to come."""
 
@@ -143,6 +167,7 @@ class Settings:
     termination_timeout_s: float
     is_patching_enabled: bool
     admin: AdminSettings | None
+    telemetry: TelemetrySettings | None
     retention: RetentionPolicy
     schedules_poll_s: float
     given: Mapping[str, Any]
@@ -218,6 +243,7 @@ def check_config(config: Any) -> Settings:
         log_level=given.get("log_level", "INFO").upper(),
         uses_notifications=given.get("use_listen_notify", True),
         admin=_admin_settings(given),
+        telemetry=_telemetry_settings(given),
         retention=read_retention(given.get("retention", {})),
         longest_poll_s=float(given.get("notification_listener_polling_interval_sec", LONGEST_INTERVAL_S)),
         lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
@@ -225,6 +251,17 @@ def check_config(config: Any) -> Settings:
         is_patching_enabled=given.get("enable_patching", False),
         schedules_poll_s=float(given.get("scheduler_polling_interval_sec", POLL_INTERVAL_S)),
         given=given,
+    )
+
+
+def _telemetry_settings(given: Mapping[str, Any]) -> TelemetrySettings | None:
+    if not given.get("enable_otlp", False):
+        return None
+    return TelemetrySettings(
+        traces_endpoints=tuple(given.get("otlp_traces_endpoints", ())),
+        logs_endpoints=tuple(given.get("otlp_logs_endpoints", ())),
+        attributes=dict(given.get("otlp_attributes", {})),
+        log_level=given.get("otlp_log_level", "DEBUG").upper(),
     )
 
 

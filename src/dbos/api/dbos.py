@@ -18,6 +18,7 @@ from dbos.api.messaging_methods import MessagingMethods
 from dbos.api.queues import Queue, listen
 from dbos.api.schedule_methods import ScheduleMethods
 from dbos.api.seams import load_edge
+from dbos.api.telemetry_methods import TelemetryMethods
 from dbos.api.transactions import TransactionMethods
 from dbos.api.upgrading_methods import UpgradingMethods
 from dbos.api.workflow_methods import WorkflowMethods
@@ -43,6 +44,7 @@ class DBOS(
     ManagementMethods,
     ScheduleMethods,
     UpgradingMethods,
+    TelemetryMethods,
 ):
     """Durable workflows.
 

@@ -27,6 +27,12 @@ def is_launched() -> bool:
     return _executor is not None
 
 
+def find_executor() -> Executor | None:
+    """The executor of the running workflow, or else the launched one, if there is one."""
+    run = CONTEXT.get().run
+    return _executor if run is None else run.executor
+
+
 def get_executor(what: str) -> Executor:
     """The executor of the running workflow, or else the launched one.
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from dbos.api.application_schedules import create_declared_schedules, decorated_schedules
 from dbos.api.config import Settings
 from dbos.api.instance import set_executor
+from dbos.api.log_records import WORKFLOW_FILTER
 from dbos.api.seams import load_edge
+from dbos.api.telemetry_methods import OTEL_PACKAGE
 from dbos.api.termination import TerminationHandler
 from dbos.error import DBOSException, DBOSInitializationError
 from dbos.model.clock import SystemClock
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from dbos.model.clock import Clock
     from dbos.runtime.application import ApplicationDatabase
     from dbos.runtime.executor import Executor
+    from dbos.runtime.tracing import Tracing
     from dbos.storage.database import Database
     from dbos.storage.gate import Gate
     from dbos.storage.hints import Hints
@@ -32,6 +35,14 @@ if TYPE_CHECKING:
     class AdminServer(Protocol):
         """What a launch has to do with its admin server."""
 
+        def stop(self) -> None: ...
+        def abandon(self) -> None: ...
+
+    class Telemetry(Protocol):
+        """What a launch has to do with its telemetry."""
+
+        @property
+        def tracing(self) -> Tracing: ...
         def stop(self) -> None: ...
         def abandon(self) -> None: ...
 
@@ -61,6 +72,7 @@ class Application:
         self._executor: Executor | None = None
         self._termination = TerminationHandler(self._terminate)
         self._admin: AdminServer | None = None
+        self._telemetry: Telemetry | None = None
 
     @property
     def executor(self) -> Executor | None:
@@ -93,6 +105,7 @@ class Application:
             database = self._open_database()
             application: ApplicationDatabase | None = None
             try:
+                telemetry = self._start_telemetry()
                 application = self._open_application_database(database)
                 executor = Executor(
                     database,
@@ -114,8 +127,11 @@ class Application:
                     self._open_hints(database),
                     application,
                 )
+                if telemetry is not None:
+                    executor.tracing = telemetry.tracing
                 executor.register()
             except BaseException:
+                self._stop_telemetry()
                 if application is not None:
                     application.close()
                 database.close()
@@ -152,6 +168,8 @@ class Application:
             set_executor(None)
             executor.application.close()
             executor.database.close()
+        # At last, as there are spans of what was interrupted.
+        self._stop_telemetry()
 
     def _terminate(self) -> None:
         """As SIGTERM asks."""
@@ -170,6 +188,9 @@ class Application:
         if self._admin is not None:
             self._admin.abandon()
             self._admin = None
+        if self._telemetry is not None:
+            self._telemetry.abandon()
+            self._telemetry = None
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
@@ -206,6 +227,17 @@ class Application:
         if self.settings.admin is not None:
             edge = load_edge("admin.listener", "uvicorn", "The admin server")
             self._admin = edge.start(executor, self.settings.admin)
+
+    def _start_telemetry(self) -> Telemetry | None:
+        if self.settings.telemetry is not None:
+            edge = load_edge("telemetry.exporting", OTEL_PACKAGE, "enable_otlp")
+            self._telemetry = edge.start(self.settings, self.application_version)
+        return self._telemetry
+
+    def _stop_telemetry(self) -> None:
+        telemetry, self._telemetry = self._telemetry, None
+        if telemetry is not None:
+            telemetry.stop()
 
     def _open_hints(self, database: Database) -> Hints:
         from dbos.storage.hints import NoHints, open_hints
@@ -277,6 +309,7 @@ class _FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
 def set_up_logging(level: str) -> None:
     """Set the logger's level, and make its lines visible where nobody else does."""
     _logger.setLevel(level)
+    _logger.addFilter(WORKFLOW_FILTER)
     if not _logger.handlers:
         handler = _FallbackHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s dbos: %(message)s", "%H:%M:%S"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from types import ModuleType
 
 from dbos.error import DBOSInitializationError
@@ -15,7 +16,7 @@ def load_edge(name: str, package: str, what: str) -> ModuleType:
 
     Args:
         name: Its module in ``dbos.edges``.
-        package: The package that it needs.
+        package: The package that it needs, as pip takes it: "flask", "dbos[otel]".
         what: Who asks, for the error's text: "DBOS(fastapi=...)".
 
     Raises:
@@ -28,5 +29,5 @@ def load_edge(name: str, package: str, what: str) -> ModuleType:
             raise
         raise DBOSInitializationError(
             f"{what} needs the package {package!r}, which cannot be imported ({error}). Install it: "
-            f"pip install {package}"
+            f"pip install {shlex.quote(package)}"
         ) from error

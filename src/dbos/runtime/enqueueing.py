@@ -106,6 +106,8 @@ def enqueued_row(executor: Executor, queued: QueuedCall, parent: Run | None = No
     A timeout begins with the start. Without one of its own a child has its parent's deadline.
     """
     call = queued.call
+    if executor.tracing is not None:
+        executor.tracing.enqueued(call.workflow_id)
     inputs = encode_inputs(executor.codec, call)
     timeout_s = None if call.timeout is None else call.timeout.seconds
     return WorkflowStart(

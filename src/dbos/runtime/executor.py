@@ -37,6 +37,7 @@ from dbos.runtime.running import abandon, execute, run_in_background
 from dbos.runtime.schedules import POLL_INTERVAL_S, Decorated, Schedules
 from dbos.runtime.starting import Call
 from dbos.runtime.threads import BackgroundLoop
+from dbos.runtime.tracing import Origin, Tracing
 from dbos.runtime.versions import OtherVersions
 from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.codec import Codec
@@ -124,6 +125,8 @@ class Executor(Gateway):
         self._interests = Interests(clock)
         self.lease = self._new_lease()
         self.is_closing = False
+        self.tracing: Tracing | None = None
+        """Makes spans of runs and steps, if that is wanted; set before the first one."""
         self._keeper = LeaseKeeper(database, self, clock, settings.renew_interval_s, settings.lease_ttl_s)
         self._lease_lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -249,6 +252,8 @@ class Executor(Gateway):
         args = call.target.passed + call.args
         run = Run(self, call.function, call.workflow_id, self.new_token(), self.lease_id, args, call.kwargs)
         run.authentication = call.authentication
+        if self.tracing is not None:
+            run.origin = Origin(self.tracing.current_context())
         self._runs[run.log.token] = run
         return run
 

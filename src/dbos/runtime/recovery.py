@@ -17,6 +17,7 @@ from dbos.runtime.endings import wait_for_end
 from dbos.runtime.run import Run
 from dbos.runtime.running import record_outcome
 from dbos.runtime.threads import Errand
+from dbos.runtime.tracing import Origin
 from dbos.storage.adopted import take_over_adopted
 from dbos.storage.claims import claim_orphans, find_stranded, has_orphans
 from dbos.storage.queues import put_back
@@ -160,6 +161,8 @@ class Recovery:
         if function is None:
             return
         run = executor.adopt(function, workflow.workflow_id, workflow.token, recorded, workflow.deadline_ms, lease_id)
+        if executor.tracing is not None:
+            run.origin = Origin(queue=workflow.queue, recovery_attempts=workflow.recovery_attempts)
         lane = executor.dispatcher.lane(workflow.queue)
         if lane is not None:
             lane.take(run, workflow)

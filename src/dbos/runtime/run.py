@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dbos.runtime.dispatcher import Slot
     from dbos.runtime.executor import Executor
     from dbos.runtime.registry import WorkflowFunction
+    from dbos.runtime.tracing import Origin
 
 
 LONGEST_WAIT_S = 300.0
@@ -93,6 +94,7 @@ class Run:
         loop: The event loop on which it runs, or is about to begin, if it is a coroutine.
         task: Its task there.
         older_context: What ``dbos.compat`` shows of it, once it was asked for.
+        origin: Where it comes from, if it is traced.
     """
 
     __slots__ = (
@@ -113,6 +115,7 @@ class Run:
         "log",
         "loop",
         "older_context",
+        "origin",
         "received",
         "receiving",
         "recorded",
@@ -158,6 +161,7 @@ class Run:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[Any] | None = None
         self.older_context: Any = None
+        self.origin: Origin | None = None
         self._interruption: Promise[None] | None = None
         self._last_recorded_id: int | None = None
         self._next_function_id = 0

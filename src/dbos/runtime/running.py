@@ -44,6 +44,11 @@ class RunHere:
 
 def execute(run: Run) -> Core[Ending[Ending[Any]]]:
     """Run the workflow's function to its end and record it; returns how the workflow ended, as it is recorded."""
+    tracing = run.executor.tracing
+    return _execute(run) if tracing is None else tracing.workflow(run, _execute(run))
+
+
+def _execute(run: Run) -> Core[Ending[Ending[Any]]]:
     executor = run.executor
     run.begin()
     try:

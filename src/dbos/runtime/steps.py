@@ -77,6 +77,8 @@ def run_step(
         return run.replay(recorded)
     yield from run.barrier()
     started_at_ms = run.executor.clock.now_ms()
+    if run.executor.tracing is not None:
+        function = run.executor.tracing.step(run, function_id, rules.name, function)
     if rules.retries_allowed:
         ending = yield from _attempt_all(run, function_id, rules, function, args, kwargs, authentication)
     else:

@@ -73,6 +73,8 @@ def run_transaction(
     recorded = run.find_recorded(function_id, rules.name)
     if recorded is not None:
         return _replay(run, recorded)
+    if run.executor.tracing is not None:
+        function = run.executor.tracing.step(run, function_id, rules.name, function)
 
     def code(session: Session) -> Any:
         context = step_context(run, StepStatus(function_id, None, None), authentication, session)
