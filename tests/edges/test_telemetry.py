@@ -104,12 +104,12 @@ async def step_async(number: int) -> int:
         return number
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.child")
 def child() -> int:
     return step(2)
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.parent")
 def parent() -> int:
     seen["span in workflow"] = DBOS.span
     return child()
@@ -120,22 +120,22 @@ def plain_step() -> int:
     return 5
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.child_async")
 async def child_async() -> int:
     return plain_step()
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.parent_async")
 async def parent_async() -> int:
     return sum(await asyncio.gather(step_async(1), child_async()))
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.background_child")
 async def background_child() -> int:
     return await step_async(1)
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.starting_parent")
 async def starting_parent() -> int:
     return await (await DBOS.start_workflow_async(background_child)).get_result()
 
@@ -145,7 +145,7 @@ def failing_step() -> None:
     raise ValueError("wrong")
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.failing")
 def failing() -> None:
     failing_step()
 
@@ -156,17 +156,17 @@ def select_one() -> Any:
         return DBOS.sql_session.execute(text("SELECT 1")).scalar()
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.transacting")
 def transacting() -> Any:
     return select_one()
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.transacting_async")
 async def transacting_async() -> Any:
     return await asyncio.to_thread(select_one)
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.enqueueing")
 def enqueueing() -> str:
     return queue.enqueue(child).workflow_id
 
@@ -176,7 +176,7 @@ def standing() -> None:
     seen["roadblock"].stop()
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.interrupted")
 def interrupted() -> int:
     result = step(1)
     standing()
@@ -193,7 +193,7 @@ def logging_step() -> None:
         DBOS.logger.exception("failed")
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.logging_workflow")
 def logging_workflow() -> None:
     DBOS.logger.warning("in a workflow")
     logging_step()
@@ -327,7 +327,7 @@ def test_tracing_that_fails_makes_no_workflow_fail(
     assert [record.message for record in caplog.records if "OpenTelemetry failed" in record.message] != []
 
 
-@DBOS.workflow()
+@DBOS.workflow(name="telemetry.background_child_without_own_spans")
 async def background_child_without_own_spans() -> int:
     return plain_step()
 
@@ -357,7 +357,8 @@ def test_traces_and_logs_are_exported(application: App, receiver: OtlpReceiver) 
     assert step_span.parent_span_id == workflow.span_id
     assert int.from_bytes(workflow.trace_id, "big") == trace_of("w").trace_id
     records = {record.body.string_value: record for _, record in receiver.records}
-    assert set(records) == {"in a workflow", "failed"}
+    assert set(records) >= {"in a workflow", "failed"}
+    assert not {"in a step", "hidden"} & set(records), "they are below the level"
     in_workflow, in_step = records["in a workflow"], records["failed"]
     assert (in_workflow.span_id, in_workflow.trace_id) == (workflow.span_id, workflow.trace_id)
     assert in_step.span_id == step_span.span_id

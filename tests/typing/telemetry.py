@@ -1,0 +1,15 @@
+"""What the type checkers know of telemetry."""
+
+from __future__ import annotations
+
+import logging
+
+from opentelemetry.trace import Span, Tracer
+from typing_extensions import assert_type
+
+from dbos import DBOS, WorkflowLogFilter
+
+assert_type(DBOS.span, Span | None)
+assert_type(DBOS.tracer, Tracer)
+
+logging.StreamHandler().addFilter(WorkflowLogFilter())
