@@ -282,6 +282,8 @@ def _check_value(key: str, value: object) -> None:
         _expect(key, value, isinstance(value, str), "a str")
         _expect(key, value, key == "name" or value != "", "not empty (leave it out for the default)")
         _expect(key, value, "\x00" not in str(value), "without NUL characters")
+        is_unicode = str(value).encode("utf-8", "replace").decode() == value
+        _expect(key, value, is_unicode, "valid Unicode, without lone surrogates")
         if key == "application_version":
             is_short = len(str(value).encode("utf-8", "replace")) <= MAX_QUEUE_BYTES
             _expect(key, value, is_short, f"at most {MAX_QUEUE_BYTES} bytes long")

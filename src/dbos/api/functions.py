@@ -12,6 +12,7 @@ from dbos.api.instance import get_executor, new_workflow_id, recording_run, refu
 from dbos.api.roles import authorize, call_plainly, without_guard
 from dbos.api.scopes import take_next_id
 from dbos.error import DBOSException
+from dbos.model.limits import check_storable
 from dbos.runtime.children import call_child, child_id
 from dbos.runtime.classes import target_of
 from dbos.runtime.context import CONTEXT, Context
@@ -47,6 +48,7 @@ def decorate_workflow(function: Callable[P, R], name: str | None, max_recovery_a
     require_function(function, "workflow")
     if max_recovery_attempts is not None and max_recovery_attempts < 0:
         raise ValueError(f"max_recovery_attempts is {max_recovery_attempts}, and must not be negative.")
+    check_storable(name or "", "A workflow's name")
     workflow = WorkflowFunction(
         name=name or function.__qualname__,
         function=function,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSMaxStepRetriesExceeded
 from dbos.model.authentication import Authentication
-from dbos.model.limits import MAX_RETRY_INTERVAL_S
+from dbos.model.limits import MAX_RETRY_INTERVAL_S, check_storable
 from dbos.runtime.context import Context, Identity, StepStatus
 from dbos.runtime.drivers import Command, Core, Ending, Offload, Raised, Returned, UserCode
 from dbos.runtime.run import Run
@@ -44,6 +44,7 @@ class StepRules:
     backoff_rate: float = 2.0
 
     def __post_init__(self) -> None:
+        check_storable(self.name, "A step's name")
         if self.max_attempts < 1:
             raise ValueError(f"Step {self.name}: max_attempts is {self.max_attempts}, and must be at least 1.")
         if self.interval_s < 0:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from dbos.error import DBOSInitializationError
+from dbos.model.limits import check_key
 from dbos.storage.database import Database
 from dbos.storage.errors import TransientStorageError
 from dbos.storage.gate import Gate
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10
 POOL_TIMEOUT_S = 30.0
+_MAX_SCHEMA_BYTES = 63
 
 _PATIENCE = {
     "connect_timeout": CONNECT_TIMEOUT_S,
@@ -167,6 +169,7 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None, *, 
             refuse_read_only,
         )
 
+        _check_schema_name(schema)
         if may_create:
             create_database_if_missing(engine)
         # What cannot be reached fails here, at once, not after the patience that one gets which could be before.
@@ -178,6 +181,14 @@ def _open(engine: Engine, schema: str, owns_engine: bool, gate: Gate | None, *, 
         f"The system database engine uses {backend}+{driver}. DBOS works with postgresql+psycopg (psycopg 3) and "
         "with sqlite (the standard library's driver)."
     )
+
+
+def _check_schema_name(schema: str) -> None:
+    try:
+        # PostgreSQL cuts longer ones off, so that different names may mean one schema.
+        check_key(schema, "The name of a schema", _MAX_SCHEMA_BYTES)
+    except (TypeError, ValueError) as error:
+        raise DBOSInitializationError(str(error)) from None
 
 
 def _try_connection(engine: Engine) -> None:
