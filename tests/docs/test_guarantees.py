@@ -1,4 +1,4 @@
-"""Every promise in docs/guarantees.md names tests that hold it, and those tests exist."""
+"""Every promise in docs/guarantees.md, and every fault in docs/reliability.md, names tests; and those exist."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from tests.support.processes import ROOT
 
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 
 _ITEM = re.compile(r"^- (.*?)(?=^- |^#|^$|\Z)", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
@@ -22,8 +23,16 @@ def test_every_promise_names_a_test() -> None:
     assert [promise for promise in promises if not _TEST.search(promise)] == []
 
 
+def test_every_fault_names_a_test() -> None:
+    _, _, catalogue = RELIABILITY.read_text(encoding="utf-8").partition("## The fault catalogue")
+    rows = [line for line in catalogue.partition("\n## ")[0].splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 30
+    assert [row for row in rows if not _TEST.search(row)] == []
+
+
 def test_every_named_test_exists() -> None:
-    names = sorted(set(_TEST.findall(GUARANTEES.read_text(encoding="utf-8"))))
+    text = GUARANTEES.read_text(encoding="utf-8") + RELIABILITY.read_text(encoding="utf-8")
+    names = sorted(set(_TEST.findall(text)))
     assert _collect(*names) == ""
 
 
