@@ -52,7 +52,7 @@ def test_network_that_swallows_everything_stops_workflows_and_loses_nothing(prox
     def another() -> str:
         return "another"
 
-    busy = Busy(proxy.url, postgres_url)
+    busy = Busy(proxy.url, postgres_url, workflows=20)
     busy.launch()
     handles = busy.start()
     busy.wait_for(STEPS)

@@ -20,12 +20,13 @@ pytestmark = [pytest.mark.usefixtures("destroyed"), pytest.mark.postgres]
 def test_workflows_outlast_a_restart_of_the_server(
     own_server: PostgresServer, own_url: str, how: Literal["immediate", "fast"], queue: bool
 ) -> None:
-    busy = Busy(own_url, queue=queue)
+    busy = Busy(own_url, queue=queue, workflows=20)
     busy.launch()
     handles = busy.start()
     busy.wait_for(STEPS // 2)
-    own_server.restart(how)
+    own_server.shut_down(how)
     assert busy.executions.total() < STEPS * busy.workflows, "all had ended before the restart"
+    own_server.start_again()
     busy.wait_for(STEPS * 5)
     own_server.restart(how)
     busy.finish(handles)
