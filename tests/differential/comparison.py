@@ -11,13 +11,14 @@ from dbos.storage.database import Database, Transaction
 from dbos.storage.gate import Gate
 from dbos.storage.opening import open_database
 from tests.differential.generator import Generator
-from tests.differential.operations import METHODS, Operation, comparable, on_database, on_oracle, verdicts
+from tests.differential.operations import METHODS, ORDERS, Operation, comparable, on_database, on_oracle, verdicts
 from tests.verify.oracle import Oracle
-from tests.verify.oracle.tables import STEP_COLUMNS, WORKFLOW_COLUMNS, in_order
+from tests.verify.oracle.tables import STEP_COLUMNS, TRANSACTION_COLUMNS, WORKFLOW_COLUMNS, in_order
 
 BEGINNING_MS = 1_700_000_000_000
 
 _CLOCK = "{schema}clock_of_the_test"
+_ORDERS = "{schema}" + ORDERS
 
 _COLUMNS = {
     "workflow_status": ", ".join(WORKFLOW_COLUMNS),
@@ -30,6 +31,11 @@ _COLUMNS = {
     "executors": "lease_id, executor_id, application_version, state, renewals, started_at, renewed_at, hostname, pid, "
     "boot_id, pid_namespace, pid_started",
     "queue_starts": "token, workflow_uuid, queue_name, partition_key, period_ms, claimed_at, started_at",
+    "workflow_schedules": "schedule_id, schedule_name, workflow_name, workflow_class_name, schedule, status, context, "
+    "serialization, fired_until_epoch_ms",
+    "decorated_schedules": "schedule_id, status, fired_until_epoch_ms",
+    "transaction_outputs": ", ".join(TRANSACTION_COLUMNS),
+    ORDERS: "name",
 }
 _HAVE_ORDER = ("workflow_status", "notifications")
 
@@ -128,6 +134,7 @@ def database_with_clock(url: str, gate: Gate | None = None) -> Iterator[Database
     """A database whose clock stands still until the test moves it."""
     database = open_database(url=url, gate=gate)
     database.run("test", lambda t: t.write(f"CREATE TABLE IF NOT EXISTS {_CLOCK} (now BIGINT NOT NULL)"))
+    database.run("test", lambda t: t.write(f"CREATE TABLE IF NOT EXISTS {_ORDERS} (name TEXT NOT NULL)"))
     database.clock_expression = f"(SELECT now FROM {database.compile(_CLOCK)})"
     database._compiled.clear()
     try:

@@ -8,20 +8,54 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from dbos.model.values import AlreadyExists, Batch, BatchAnswer, RunAnswer, StartAnswer, Started
-from dbos.storage import batches, claims, debouncing, leases, management, queues, reads, waiting
+from sqlalchemy import text
+
+from dbos.model.values import AlreadyExists, Batch, BatchAnswer, Checkpoint, RunAnswer, StartAnswer, Started
+from dbos.storage import (
+    batches,
+    claims,
+    debouncing,
+    fires,
+    leases,
+    management,
+    queues,
+    reads,
+    retention,
+    schedules,
+    versions,
+    waiting,
+)
 from dbos.storage.batches import batch_store
 from dbos.storage.database import Database
 from dbos.storage.debouncing import Debounced
+from dbos.storage.fires import Fired
 from dbos.storage.management import Forked
+from dbos.storage.retention import NameFilter, Place
+from dbos.storage.transactions import AlreadyRecorded, NotOwned, Recorded, TransactionStore
 from dbos.storage.waiting import StreamPart
 from tests.verify.oracle import Oracle
 
-COMPARED: tuple[ModuleType, ...] = (batches, claims, debouncing, leases, management, queues, reads, waiting)
+COMPARED: tuple[ModuleType, ...] = (
+    batches,
+    claims,
+    debouncing,
+    fires,
+    leases,
+    management,
+    queues,
+    reads,
+    retention,
+    schedules,
+    versions,
+    waiting,
+)
 """Of these modules every public function that takes a database is compared."""
 
 ELSEWHERE = {"batch_store": "makes what commits batches; its batches are compared as `commit`"}
 """Functions that are not, each with the reason."""
+
+ORDERS = "orders_of_the_test"
+"""What transactions of the application write to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +73,9 @@ class Operation:
 def methods() -> dict[str, Callable[..., Any]]:
     """The methods of storage by name, each called with a database and by keywords."""
     found: dict[str, Callable[..., Any]] = {"commit": _commit}
+    for name in vars(TransactionStore):
+        if not name.startswith("_"):
+            found[f"transactions_{name}"] = _of_store(name)
     for module in COMPARED:
         for name, function in inspect.getmembers(module, inspect.isfunction):
             is_own = function.__module__ == module.__name__ and not name.startswith("_")
@@ -48,11 +85,49 @@ def methods() -> dict[str, Callable[..., Any]]:
                 and next(iter(inspect.signature(function).parameters), "") == "database"
             ):
                 found[name] = function
-    return found
+    return found | {"delete_ended": _delete_ended, "transactions_begin": _transactions_begin}
 
 
 def _commit(database: Database, batch: Batch) -> BatchAnswer:
     return batch_store(database).commit(batch)
+
+
+def _delete_ended(
+    database: Database, before_ms: int, limit: int, names: NameFilter | None, bites: int
+) -> list[tuple[list[str], int, bool]]:
+    """So many bites; each goes on where the last one ended, at a place that is each database's own."""
+    place, answers = Place(), list[tuple[list[str], int, bool]]()
+    for _ in range(bites):
+        deleted, place, has_more = retention.delete_ended(database, before_ms, place, limit, names)
+        answers.append((sorted(deleted), place.created_at, has_more))
+    return answers
+
+
+def _of_store(name: str) -> Callable[..., Any]:
+    def call(database: Database, **arguments: Any) -> Any:
+        return getattr(TransactionStore(database, has_guard=True), name)(**arguments)
+
+    return call
+
+
+def _transactions_begin(
+    database: Database,
+    *,
+    has_guard: bool,
+    isolation_level: str,
+    order: str,
+    workflow_id: str,
+    token: str,
+    checkpoint: Checkpoint,
+    fails: bool,
+) -> Any:
+    """The application writes an order; then it is rolled back if the code fails, and recorded if it does not."""
+    insert = text(f"INSERT INTO {database.schema_prefix}{ORDERS} (name) VALUES (:name)")
+    with TransactionStore(database, has_guard=has_guard).begin(isolation_level) as transaction:
+        transaction.run(lambda session: session.execute(insert, {"name": order}))
+        if fails:
+            return transaction.roll_back()
+        return transaction.record(workflow_id, token, checkpoint)
 
 
 METHODS = methods()
@@ -81,6 +156,7 @@ _IN_NO_ORDER = frozenset(
         "find_queues",
         "find_unknown_functions",
         "find_stranded",
+        "read_active",
     }
 )
 
@@ -136,8 +212,16 @@ def verdicts(operation: Operation, answer: Any) -> set[str]:
         return kinds | ({f"{name} closed"} if answer.opens_in_ms is not None else set())
     if name == "fork":
         return {f"{name} {type(answer).__name__}"} if not isinstance(answer, Forked) else {f"{name} done"}
+    if isinstance(answer, Recorded | AlreadyRecorded | NotOwned):
+        return {f"{name} {type(answer).__name__} {'behind' if operation.arguments['has_guard'] else 'without'} guard"}
+    if isinstance(answer, Fired):
+        late = len(operation.arguments["fires"]) - len(answer.early)
+        settled = {f"{name} started" if answer.has_started else f"{name} settled"} if late else set[str]()
+        return settled | ({f"{name} early"} if answer.early else set())
+    if name == "delete_ended":
+        return {f"{name} {'some' if any(ids for ids, *_ in answer) else 'none'}"}
     if answer is None:
-        return {f"{name} done"}
+        return {f"{name} {'none' if name in _MAY_BE_NONE else 'done'}"}
     return {f"{name} {'some' if answer else 'none'}"}
 
 
@@ -156,11 +240,15 @@ def _run(answer: RunAnswer, token: str) -> Iterable[str]:
         yield "with a message to nobody"
 
 
+_MAY_BE_NONE = ("find_bound", "transactions_look")
+
 _SOME_OR_NONE = (
     "find_stranded has_orphans claim_orphans bury_lease renew_lease read_live_leases count_claims read_claims "
     "read_owners read_checkpoints read_stopping cancel cancel_overdue resume delete find_partitions find_waiting "
     "find_queues find_unknown_functions forget_starts put_back release_delayed read_workflows read_steps "
-    "read_events find send_message forget_expired_keys claim_enqueued"
+    "read_events find send_message forget_expired_keys claim_enqueued read_active_ids read_active create "
+    "create_missing read_schedules find_bound delete_ended find_live_before transactions_read transactions_look "
+    "find_other_versions"
 )
 """Methods that have to find something at least once, and nothing at least once."""
 
@@ -168,10 +256,18 @@ _SOME_OR_NONE = (
 def expected() -> set[str]:
     """The verdicts of which a run must have seen each: it has proved nothing about those that it has not."""
     done = ["register_lease", "release_lease", "release", "release_all", "note_starts", "fork"]
+    done += ["note_decorated", "apply", "set_status", "delete_schedule", "vacuum"]
+    done += ["transactions_begin", "transactions_delete", "transactions_delete_all"]
     kinds = {f"{name} {how}" for name in _SOME_OR_NONE.split() for how in ("some", "none")} | {
         f"{name} done" for name in done
     }
     kinds |= {"read_duties some", "read_now_ms some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
+    kinds |= {"fire started", "fire settled", "fire early", "transactions_begin NotOwned behind guard"}
+    kinds |= {
+        f"transactions_begin {answer} {how} guard"
+        for answer in ("Recorded", "AlreadyRecorded")
+        for how in ("behind", "without")
+    }
     starts = ("Started", "AlreadyExists", "LeaseLost", "Deduplicated")
     kinds |= {f"{what} {answer}" for what in ("commit", "insert_start", "commit child") for answer in starts}
     kinds |= {"commit message sent", "commit message refused", "commit outcome written", "commit outcome refused"}

@@ -6,13 +6,16 @@ checked by reading. `tests/differential` compares both databases with it, operat
 
 from tests.verify.oracle.claims import Claims
 from tests.verify.oracle.debouncing import Debouncing
-from tests.verify.oracle.management import Management
 from tests.verify.oracle.queues import Queues
 from tests.verify.oracle.reads import Reads
+from tests.verify.oracle.retention import Retention
+from tests.verify.oracle.schedules import Schedules
 from tests.verify.oracle.tables import Tables
+from tests.verify.oracle.transactions import Transactions
+from tests.verify.oracle.versions import Versions
 
 __all__ = ["Oracle", "Tables"]
 
 
-class Oracle(Debouncing, Claims, Management, Queues, Reads):
+class Oracle(Debouncing, Schedules, Transactions, Retention, Claims, Queues, Reads, Versions):
     """All of storage. Each method is named and called as its counterpart, without the database."""

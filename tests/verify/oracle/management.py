@@ -98,4 +98,5 @@ class Management(Tables):
         self.events = {key: value for key, value in self.events.items() if key[0] not in ids}
         self.history = {key: value for key, value in self.history.items() if key[0] not in ids}
         self.streams = {key: entries for key, entries in self.streams.items() if key[0] not in ids}
+        self.transactions = {key: record for key, record in self.transactions.items() if key[0] not in ids}
         return deleted

@@ -23,6 +23,11 @@ _STEP = (
 )
 STEP_COLUMNS = _STEP.split()
 
+_TRANSACTION = (
+    "workflow_uuid function_id function_name output error serialization txn_id txn_snapshot executor_id created_at"
+)
+TRANSACTION_COLUMNS = _TRANSACTION.split()
+
 LIVE = ("PENDING", "ENQUEUED")
 
 
@@ -40,6 +45,10 @@ class Tables:
         streams: Value, format and function id of the entries, by workflow id and key.
         leases: By lease id.
         starts: Of queues with a rate, by token.
+        schedules: The stored ones, by name.
+        decorated: Until when the fire times of decorated functions are settled, by name.
+        transactions: Their records, by workflow id and function id.
+        orders: What the application's own transactions wrote.
     """
 
     def __init__(self, now: int) -> None:
@@ -53,6 +62,10 @@ class Tables:
         self.streams: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
         self.leases: dict[str, Row] = {}
         self.starts: dict[str, Row] = {}
+        self.schedules: dict[str, Row] = {}
+        self.decorated: dict[str, int] = {}
+        self.transactions: dict[tuple[str, int], Row] = {}
+        self.orders: list[str] = []
 
     def new_workflow(self, **columns: Any) -> Row:
         """Insert the row of a workflow."""
@@ -109,6 +122,10 @@ class Tables:
             "streams": in_order(entries),
             "executors": in_order(tuple(row.values()) for row in self.leases.values()),
             "queue_starts": in_order(tuple(row.values()) for row in self.starts.values()),
+            "workflow_schedules": in_order(tuple(row.values()) for row in self.schedules.values()),
+            "decorated_schedules": in_order((name, "ACTIVE", until) for name, until in self.decorated.items()),
+            "transaction_outputs": in_order(tuple(row.values()) for row in self.transactions.values()),
+            "orders_of_the_test": in_order((order,) for order in self.orders),
         }
 
 

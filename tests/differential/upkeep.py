@@ -1,0 +1,78 @@
+"""Random operations of retention and of transactions, and questions of executors of other versions."""
+
+from __future__ import annotations
+
+from dbos.model.values import Checkpoint
+from dbos.storage.retention import NameFilter
+from tests.differential.draws import FORMATS, NAMES, VERSIONS, Draws
+from tests.differential.operations import Operation
+
+
+class UpkeepDraws(Draws):
+    """Draws what keeps the tables small, and what applications write in their own transactions."""
+
+    # -- retention
+
+    def _moment(self) -> int:
+        """Of which some workflows are older, or none, or all."""
+        moments = [row["created_at"] for row in self.oracle.workflows.values()]
+        return self._one(*moments, self.oracle.now) + self._one(0, 0, 1)
+
+    def _delete_ended(self) -> Operation:
+        names = self._one(None, NameFilter(self._one(NAMES, NAMES[:1], ()), self._one(True, False)))
+        return Operation(
+            "delete_ended",
+            {
+                "before_ms": self._moment(),
+                "limit": self._one(1, 2, 5, 100),
+                "names": names,
+                "bites": self._one(1, 2, 4),
+            },
+        )
+
+    def _look_for_old(self) -> Operation:
+        if self._is(50):
+            return Operation("find_bound", {"rows_kept": self._one(0, 1, 5, 20, 1000)})
+        return Operation("find_live_before", {"before_ms": self._moment(), "limit": self._one(1, 3, 100)})
+
+    def _vacuum(self) -> Operation:
+        return Operation("vacuum", {})
+
+    # -- transactions
+
+    def _record_transaction(self) -> Operation:
+        owned = [id for id, row in self.oracle.workflows.items() if row["owner_xid"] is not None]
+        workflow_id = self._one(*owned) if owned and self._is(60) else self._id()
+        last = max((number for its, number in self.oracle.steps if its == workflow_id), default=0)
+        texts = self._one((self._new("output"), None), (None, self._new("error")))
+        times = (self.oracle.now - 5, self.oracle.now)
+        # Sometimes what stands: as a transaction, as a checkpoint, or as both.
+        standing = [number for its, number in self.oracle.transactions if its == workflow_id]
+        number = max(self._one(last + 1, last + 1, last, *standing[-1:]), 1)
+        arguments = {
+            "has_guard": self._is(75),
+            "isolation_level": self._one("SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED"),
+            "order": self._new("order"),
+            "workflow_id": workflow_id,
+            "token": self._token_of(workflow_id),
+            "checkpoint": Checkpoint(number, "pay", *texts, self._one(*FORMATS), None, *times),
+            "fails": self._is(10),
+        }
+        return Operation("transactions_begin", arguments)
+
+    def _transactions(self) -> Operation:
+        if self._is(4):
+            return Operation("transactions_delete_all", {})
+        workflow_id, function_id = self._one((self._id(), 1), *self.oracle.transactions)
+        ids = {"workflow_ids": [workflow_id, *self._ids()]}
+        return self._one(
+            Operation("transactions_read", ids),
+            Operation("transactions_read", {"workflow_ids": self._ids()}),
+            Operation("transactions_look", {"workflow_id": workflow_id, "function_id": function_id}),
+            Operation("transactions_delete", {"workflow_ids": self._ids()}),
+        )
+
+    # -- versions
+
+    def _find_other_versions(self) -> Operation:
+        return Operation("find_other_versions", {"application_version": self._one(*VERSIONS, "3")})
