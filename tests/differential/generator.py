@@ -81,6 +81,7 @@ class Generator(ScheduleDraws, UpkeepDraws):
             self._record_transaction: 8,
             self._transactions: 4,
             self._find_other_versions: 2,
+            self._diagnose: 9,
         }
 
     def next(self) -> Operation:

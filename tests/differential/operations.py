@@ -15,6 +15,7 @@ from dbos.storage import (
     batches,
     claims,
     debouncing,
+    diagnosis,
     fires,
     leases,
     management,
@@ -39,6 +40,7 @@ COMPARED: tuple[ModuleType, ...] = (
     batches,
     claims,
     debouncing,
+    diagnosis,
     fires,
     leases,
     management,
@@ -157,6 +159,11 @@ _IN_NO_ORDER = frozenset(
         "find_unknown_functions",
         "find_stranded",
         "read_active",
+        "read_executors",
+        "read_queues",
+        "read_versions",
+        "read_starts",
+        "read_stalled",
     }
 )
 
@@ -171,6 +178,8 @@ def comparable(operation: Operation, answer: Any) -> Any:
         return (list(answer.starts), runs, list(answer.messages))
     if operation.name in _IN_NO_ORDER:
         return sorted(map(repr, answer))
+    if operation.name == "read_live_children":
+        return {parent: sorted(children) for parent, children in answer.items()}
     if operation.name == "find":
         return {query: _plain(its) for query, its in answer.items()}
     return answer
@@ -248,7 +257,7 @@ _SOME_OR_NONE = (
     "find_queues find_unknown_functions forget_starts put_back release_delayed read_workflows read_steps "
     "read_events find send_message forget_expired_keys claim_enqueued read_active_ids read_active create "
     "create_missing read_schedules find_bound delete_ended find_live_before transactions_read transactions_look "
-    "find_other_versions"
+    "find_other_versions read_starts read_stalled read_last_steps read_live_children read_unreceived"
 )
 """Methods that have to find something at least once, and nothing at least once."""
 
@@ -261,6 +270,7 @@ def expected() -> set[str]:
     kinds = {f"{name} {how}" for name in _SOME_OR_NONE.split() for how in ("some", "none")} | {
         f"{name} done" for name in done
     }
+    kinds |= {"read_executors some", "read_queues some", "read_versions some"}
     kinds |= {"read_duties some", "read_now_ms some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
     kinds |= {"fire started", "fire settled", "fire early", "transactions_begin NotOwned behind guard"}
     kinds |= {

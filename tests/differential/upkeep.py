@@ -1,6 +1,8 @@
-"""Random operations of retention and of transactions, and questions of executors of other versions."""
+"""Random operations of retention and of transactions, and questions why something does not move."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from dbos.model.values import Checkpoint
 from dbos.storage.retention import NameFilter
@@ -72,7 +74,29 @@ class UpkeepDraws(Draws):
             Operation("transactions_delete", {"workflow_ids": self._ids()}),
         )
 
-    # -- versions
+    # -- what does not move
 
     def _find_other_versions(self) -> Operation:
         return Operation("find_other_versions", {"application_version": self._one(*VERSIONS, "3")})
+
+    def _diagnose(self) -> Operation:
+        name = self._one("read_executors", "read_queues", "read_versions", "read_starts")
+        if self._is(35):
+            return Operation(name, {})
+        if self._is(50):
+            name = self._one("read_last_steps", "read_live_children", "read_unreceived")
+            interesting = [row["parent_workflow_id"] for row in self.oracle.workflows.values()]
+            interesting += [workflow_id for workflow_id, _ in self.oracle.steps]
+            known = [workflow_id for workflow_id in interesting if workflow_id is not None]
+            return Operation(name, {"ids": [*self._ids(), *(self._one(*known) for _ in known[:2])]})
+        wanted = {
+            "quiet_ms": self._one(0, 50, 1000, 100_000_000),
+            "examples": self._one(1, 2, 100),
+            "ids": self._one(None, None, self._ids()),
+        }
+        return Operation("read_stalled", {**wanted, "limit": self._limit(wanted)})
+
+    def _limit(self, wanted: dict[str, Any]) -> int:
+        """One that cuts between two moments: of one moment each database has its own order of ids."""
+        times = [row.created_at for row in self.oracle.read_stalled(**wanted, limit=1000)]
+        return self._one(1000, *(n for n in range(1, len(times)) if times[n - 1] < times[n]))

@@ -6,6 +6,7 @@ checked by reading. `tests/differential` compares both databases with it, operat
 
 from tests.verify.oracle.claims import Claims
 from tests.verify.oracle.debouncing import Debouncing
+from tests.verify.oracle.diagnosis import Diagnosis
 from tests.verify.oracle.queues import Queues
 from tests.verify.oracle.reads import Reads
 from tests.verify.oracle.retention import Retention
@@ -17,5 +18,5 @@ from tests.verify.oracle.versions import Versions
 __all__ = ["Oracle", "Tables"]
 
 
-class Oracle(Debouncing, Schedules, Transactions, Retention, Claims, Queues, Reads, Versions):
+class Oracle(Debouncing, Schedules, Transactions, Retention, Claims, Queues, Reads, Versions, Diagnosis):
     """All of storage. Each method is named and called as its counterpart, without the database."""
