@@ -66,6 +66,12 @@ def forget_queues() -> Iterator[None]:
     QUEUES._rules = before  # pyright: ignore[reportPrivateUsage]
 
 
+@pytest.fixture
+def no_other_queues(forget_queues: None) -> None:
+    """Queues that other test modules declare when they are imported are not there: they would be looked into, too."""
+    QUEUES.clear()
+
+
 @pytest.fixture(autouse=True)
 def forget_schedules() -> Iterator[None]:
     """Schedules that a test declares before a launch are forgotten after it."""

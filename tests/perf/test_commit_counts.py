@@ -97,7 +97,7 @@ class Counter:
 
 
 @pytest.fixture
-def counter(database_url: str) -> Iterator[Counter]:
+def counter(database_url: str, no_other_queues: None) -> Iterator[Counter]:
     yield Counter(database_url)
     DBOS.destroy()
 

@@ -32,6 +32,8 @@ from tests.support.remote import Remote
 from tests.support.twins import Twins
 from tests.verify.rows import query
 
+pytestmark = pytest.mark.usefixtures("no_other_queues")
+
 SELDOM_S = 600.0
 PEER = PROGRAMS / "wake_peer.py"
 
