@@ -56,11 +56,11 @@ def test_jumps_of_the_machines_clock_change_no_deadline(database_url: str) -> No
     """Whoever has half an hour left still has it, whoever sleeps wakes, and nobody is taken for dead."""
     clock = JumpingClock()
 
-    @DBOS.workflow(name="patient")
+    @DBOS.workflow(name="clocks.patient")
     def patient() -> object:
         return DBOS.recv(timeout_seconds=HOUR_S / 2)
 
-    @DBOS.workflow(name="sleeping")
+    @DBOS.workflow(name="clocks.sleeping")
     def sleeping() -> str:
         DBOS.sleep(0.3)
         return "slept"

@@ -48,7 +48,7 @@ def test_slow_network_makes_workflows_slow_and_nothing_else(proxy: Proxy, postgr
 def test_network_that_swallows_everything_stops_workflows_and_loses_nothing(proxy: Proxy, postgres_url: str) -> None:
     """No workflow takes more than a step ahead of what is recorded; when the network is back, all go on."""
 
-    @DBOS.workflow(name="another")
+    @DBOS.workflow(name="networks.another")
     def another() -> str:
         return "another"
 

@@ -37,7 +37,7 @@ def test_workflows_run_behind_a_pooler(pooler: Pooler, postgres_url: str, queue:
 
 @needs_pooler
 def test_what_waits_behind_a_pooler_is_polled_for(pooler: Pooler, postgres_url: str) -> None:
-    @DBOS.workflow(name="waiting")
+    @DBOS.workflow(name="poolers.waiting")
     def waiting() -> str:
         DBOS.set_event("is", "there")
         return str(DBOS.recv(timeout_seconds=30))

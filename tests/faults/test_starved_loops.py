@@ -18,21 +18,21 @@ def test_coroutine_that_blocks_the_loop_holds_up_coroutines_only(database_url: s
     go = threading.Event()
     blocked = threading.Event()
 
-    @DBOS.workflow(name="blocking")
+    @DBOS.workflow(name="starved.blocking")
     async def blocking() -> str:
         blocked.set()
         assert go.wait(30)
         return "blocking"
 
-    @DBOS.step(name="step")
+    @DBOS.step(name="starved.step")
     def step() -> str:
         return "step"
 
-    @DBOS.workflow(name="threaded")
+    @DBOS.workflow(name="starved.threaded")
     def threaded() -> str:
         return step()
 
-    @DBOS.workflow(name="coroutine")
+    @DBOS.workflow(name="starved.coroutine")
     async def coroutine() -> str:
         await DBOS.sleep_async(0.01)
         return "coroutine"
@@ -57,7 +57,7 @@ def test_coroutine_that_blocks_the_loop_holds_up_coroutines_only(database_url: s
 async def test_application_that_blocks_its_own_loop_misses_nothing(database_url: str) -> None:
     """What arrives meanwhile is there when it goes on."""
 
-    @DBOS.workflow(name="receiving")
+    @DBOS.workflow(name="starved.receiving")
     async def receiving() -> object:
         await DBOS.set_event_async("is", "there")
         return await DBOS.recv_async(timeout_seconds=30)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
+import time
 import uuid
 
 from dbos import DBOS, Queue, SetWorkflowID
@@ -27,7 +29,9 @@ def step(number: int) -> str:
     ledger.record(path, kind="step", role=role, workflow=DBOS.workflow_id, step=number, value=value)
     if number == stands:
         print("standing", flush=True)
-        sys.stdin.readline()
+        # Not one long read: Python handles a signal that comes right before it only when it is over.
+        while not select.select([sys.stdin], [], [], 0.1)[0]:
+            pass
     return value
 
 
@@ -57,7 +61,8 @@ def main() -> None:
         for number in range(3):
             with SetWorkflowID(f"job-{number}"):
                 queue.enqueue(work)
-    signal.pause()
+    while True:
+        time.sleep(0.1)
 
 
 main()
