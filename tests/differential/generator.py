@@ -260,7 +260,9 @@ class Generator(ScheduleDraws, UpkeepDraws):
     # -- management
 
     def _cancel(self) -> Operation:
-        return Operation("cancel", {"workflow_ids": self._ids()})
+        children = [row["workflow_uuid"] for row in self._children_of_live()]
+        ids = [self._one(*children)] if children and self._is(35) else self._ids()
+        return Operation("cancel", {"workflow_ids": ids})
 
     def _cancel_overdue(self) -> Operation:
         return Operation("cancel_overdue", {})

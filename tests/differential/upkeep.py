@@ -8,6 +8,7 @@ from dbos.model.values import Checkpoint
 from dbos.storage.retention import NameFilter
 from tests.differential.draws import FORMATS, NAMES, VERSIONS, Draws
 from tests.differential.operations import Operation
+from tests.verify.oracle.tables import LIVE, Row
 
 
 class UpkeepDraws(Draws):
@@ -20,7 +21,17 @@ class UpkeepDraws(Draws):
         moments = [row["created_at"] for row in self.oracle.workflows.values()]
         return self._one(*moments, self.oracle.now) + self._one(0, 0, 1)
 
+    def _children_of_live(self) -> list[Row]:
+        rows = self.oracle.workflows
+        live = {workflow_id for workflow_id, row in rows.items() if row["status"] in LIVE}
+        return [row for row in rows.values() if row["parent_workflow_id"] in live]
+
     def _delete_ended(self) -> Operation:
+        """Often there is one that its parent keeps, and it is looked at."""
+        children = [row for row in self._children_of_live() if row["status"] not in LIVE]
+        if children and self._is(60):
+            before_ms = self._one(*children)["created_at"] + 1
+            return Operation("delete_ended", {"before_ms": before_ms, "limit": 5, "names": None, "bites": 4})
         names = self._one(None, NameFilter(self._one(NAMES, NAMES[:1], ()), self._one(True, False)))
         return Operation(
             "delete_ended",
