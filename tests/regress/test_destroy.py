@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -136,7 +137,17 @@ def _ignore_errors(function: Callable[[], Any]) -> None:
         function()
 
 
+_EARLIER: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads of tests before, which may stand where nobody ends them."""
+
+
+@pytest.fixture(autouse=True)
+def note_earlier_threads() -> None:
+    _EARLIER.update(threading.enumerate())
+
+
 def _all_idle(executor: Any) -> bool:
-    busy = {thread.name for thread in threading.enumerate() if thread.name.startswith("dbos-worker")}
+    workers = [thread for thread in threading.enumerate() if thread.name.startswith("dbos-worker")]
+    busy = {thread.name for thread in workers if thread not in _EARLIER}
     idle = {worker._thread.name for worker in list(executor.threads._idle)}
     return busy <= idle
