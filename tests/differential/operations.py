@@ -87,7 +87,7 @@ def methods() -> dict[str, Callable[..., Any]]:
                 and next(iter(inspect.signature(function).parameters), "") == "database"
             ):
                 found[name] = function
-    return found | {"delete_ended": _delete_ended, "transactions_begin": _transactions_begin}
+    return found | {"delete_ended": _delete_ended, "find_bound": _find_bound, "transactions_begin": _transactions_begin}
 
 
 def _commit(database: Database, batch: Batch) -> BatchAnswer:
@@ -100,9 +100,15 @@ def _delete_ended(
     """So many bites; each goes on where the last one ended, at a place that is each database's own."""
     place, answers = Place(), list[tuple[list[str], int, bool]]()
     for _ in range(bites):
-        deleted, place, has_more = retention.delete_ended(database, before_ms, place, limit, names)
+        deleted, place, has_more = retention.delete_ended(database, Place(before_ms), place, limit, names)
         answers.append((sorted(deleted), place.created_at, has_more))
     return answers
+
+
+def _find_bound(database: Database, rows_kept: int) -> int | None:
+    """When the newest workflow was created that is not kept; its number is each database's own."""
+    bound = retention.find_bound(database, rows_kept)
+    return None if bound is None else bound.created_at
 
 
 def _of_store(name: str) -> Callable[..., Any]:

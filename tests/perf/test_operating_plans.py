@@ -18,7 +18,9 @@ from tests.perf.test_query_plans import recorded
 _NEWEST_MS = 1700000000000 + 20_000
 
 LOOKS: dict[str, Callable[[Executor], Any]] = {
-    "the next bite": lambda its: delete_ended(its.database, _NEWEST_MS, Place(1700000000000 + 10_000, 10_000), 50),
+    "the next bite": lambda its: delete_ended(
+        its.database, Place(_NEWEST_MS), Place(1700000000000 + 10_000, 10_000), 50
+    ),
     "what is live": lambda its: find_live_before(its.database, _NEWEST_MS, 50),
     "queues": lambda its: read_queues(its.database),
     "versions": lambda its: read_versions(its.database),

@@ -14,6 +14,7 @@ from dbos.storage.database import Database
 from dbos.storage.management import resume
 from dbos.storage.retention import Place, delete_ended
 from tests.support.apps import App, eventually, status_of
+from tests.verify.rows import query
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_workflow_resumed_meanwhile_is_kept(app: App, monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(Database, "run", run)
-    assert delete_ended(database, 2**53, Place(), 10)[0] == ["two"]
+    assert delete_ended(database, Place(2**53), Place(), 10)[0] == ["two"]
     monkeypatch.undo()
     assert (status_of("one"), status_of("two")) == ("ENQUEUED", None)
 
@@ -111,6 +112,15 @@ def test_bounds(app: App) -> None:
     assert retention.collect_garbage(executor(), rows_kept=5) == 0
     assert retention.collect_garbage(executor(), before_ms=0) == 0
     assert retention.collect_garbage(executor(), rows_kept=3, before_ms=1) == 2, "beyond either bound"
+    assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["w-2", "w-3", "w-4"]
+
+
+def test_the_newest_are_kept_also_of_those_created_in_one_millisecond(app: App) -> None:
+    for number in range(5):
+        with SetWorkflowID(f"w-{number}"):
+            work()
+    query(app.url, "UPDATE {schema}workflow_status SET created_at = 1700000000000")
+    assert retention.collect_garbage(executor(), rows_kept=3) == 2
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["w-2", "w-3", "w-4"]
 
 

@@ -60,18 +60,19 @@ def collect_garbage(
         deleted += number
         told(deleted)
 
-    _delete_before(gateway, max(before_ms or 0, bound or 0), Place(), names, count)
+    end = max(Place(before_ms or 0), bound or Place())
+    _delete_before(gateway, end, Place(), names, count)
     return deleted
 
 
 def _delete_before(
-    gateway: Gateway, before_ms: int, place: Place, names: NameFilter | None, count: Callable[[int], None]
+    gateway: Gateway, end: Place, place: Place, names: NameFilter | None, count: Callable[[int], None]
 ) -> Place:
-    """Delete from the place on; returns up to where it was looked."""
-    has_more = before_ms > 0
+    """Delete from the place to the end; returns up to where it was looked."""
+    has_more = end > Place(0)
     while has_more and not gateway.is_closed:
         began = gateway.clock.monotonic()
-        ids, place, has_more = delete_ended(gateway.database, before_ms, place, BITE, names)
+        ids, place, has_more = delete_ended(gateway.database, end, place, BITE, names)
         count(len(ids))
         if ids:
             gateway.application.forget(ids)
@@ -131,18 +132,17 @@ class Retention:
             nonlocal deleted
             deleted += number
 
-        def delete(before_ms: int, rule: object, names: NameFilter | None) -> None:
+        def delete(end: Place, rule: object, names: NameFilter | None) -> None:
             place = self._places.get(rule, Place())
-            self._places[rule] = _delete_before(self._executor, before_ms, place, names, count)
+            self._places[rule] = _delete_before(self._executor, end, place, names, count)
 
         for name, age_ms in ages.items():
-            delete(now_ms - age_ms, ("age", name), NameFilter([name], is_only=True))
+            delete(Place(now_ms - age_ms), ("age", name), NameFilter([name], is_only=True))
         if policy.max_age_ms is not None:
             names = NameFilter(list(ages), is_only=False) if ages else None
-            delete(now_ms - policy.max_age_ms, "age", names)
+            delete(Place(now_ms - policy.max_age_ms), "age", names)
         if policy.max_workflows is not None:
-            bound = find_bound(database, policy.max_workflows)
-            delete(bound or 0, "number", None)
+            delete(find_bound(database, policy.max_workflows) or Place(), "number", None)
         if deleted:
             _logger.info("%d workflows that ended long ago were deleted, as the configuration says", deleted)
         return deleted

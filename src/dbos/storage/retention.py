@@ -27,7 +27,7 @@ SELECT workflow_uuid, created_at, seq, status NOT IN ('PENDING', 'ENQUEUED') AND
     SELECT parent.status FROM {schema}workflow_status AS parent
     WHERE parent.workflow_uuid = ended.parent_workflow_id), '') NOT IN ('PENDING', 'ENQUEUED')
 FROM {schema}workflow_status AS ended
-WHERE (created_at, seq) > (:created_at, :seq) AND created_at < :before_ms CONDITION
+WHERE (created_at, seq) > (:created_at, :seq) AND (created_at, seq) < (:end_at, :end_seq) CONDITION
 ORDER BY created_at, seq LIMIT :limit"""
 
 # A condition of its own, as the rows were found without locks: one may have been resumed meanwhile.
@@ -36,9 +36,9 @@ SELECT workflow_uuid FROM {schema}workflow_status
 WHERE workflow_uuid ANY_OF(:ids) AND status NOT IN ('PENDING', 'ENQUEUED') ORDER BY workflow_uuid"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in the order of creation; what lies behind it is still to be looked at."""
+    """A place in the order of creation: a moment, in epoch milliseconds, and among what was created in it."""
 
     created_at: int = -1
     seq: int = -1
@@ -52,24 +52,24 @@ class NameFilter:
     is_only: bool
 
 
-def find_bound(database: Database, rows_kept: int) -> int | None:
-    """Before which moment (epoch milliseconds) a workflow must have been created not to be among the newest so many.
+def find_bound(database: Database, rows_kept: int) -> Place | None:
+    """Before which place a workflow lies that is not among the newest so many.
 
     Returns:
         ``None`` if there are no more than that.
     """
     rows = database.run("find_bound", lambda t: t.rows(_FIND_BOUND, {"kept": rows_kept}), "read")
-    return int(rows[0][0]) + 1 if rows else None
+    return Place(rows[0][0], rows[0][1] + 1) if rows else None
 
 
 def delete_ended(
-    database: Database, before_ms: int, place: Place, limit: int, names: NameFilter | None = None
+    database: Database, end: Place, place: Place, limit: int, names: NameFilter | None = None
 ) -> tuple[list[str], Place, bool]:
-    """Look at the next so many workflows that were created before a moment, and delete those that may go.
+    """Look at the next so many workflows that lie before an end, and delete those that may go.
 
     Args:
         database: The system database.
-        before_ms: The moment, in epoch milliseconds.
+        end: Where to end.
         place: Where to go on.
         limit: How many to look at.
         names: Which of them to look at; ``None`` for all.
@@ -77,7 +77,8 @@ def delete_ended(
     Returns:
         The ids of those that were deleted; the place to go on from; and whether there is more to look at.
     """
-    parameters: dict[str, Any] = {"before_ms": before_ms, "created_at": place.created_at, "seq": place.seq}
+    parameters: dict[str, Any] = {"created_at": place.created_at, "seq": place.seq}
+    parameters |= {"end_at": end.created_at, "end_seq": end.seq}
     parameters |= {"limit": limit, "names": list(names.names) if names is not None else []}
     condition = "" if names is None else "AND name ANY_OF(:names)" if names.is_only else "AND NOT name ANY_OF(:names)"
     statement = _FIND_ENDED.replace("CONDITION", condition)

@@ -12,7 +12,7 @@ class Retention(Management):
 
     def find_bound(self, rows_kept: int) -> int | None:
         newest_first = list(reversed(self.workflows.values()))
-        return newest_first[rows_kept]["created_at"] + 1 if rows_kept < len(newest_first) else None
+        return newest_first[rows_kept]["created_at"] if rows_kept < len(newest_first) else None
 
     def delete_ended(
         self, before_ms: int, limit: int, names: NameFilter | None, bites: int
