@@ -21,14 +21,16 @@ import pytest
 from dbos.model.values import Batch, BatchAnswer
 from dbos.storage import journal as journal_module
 from dbos.storage import promise as promise_module
-from dbos.storage.journal import AnyTicket, Journal, RunLog
+from dbos.storage import tickets as tickets_module
+from dbos.storage.journal import Journal
+from dbos.storage.tickets import AnyTicket, RunLog
 from tests.support.clock import ManualClock
 from tests.support.storage import SUCCEEDED, start
 from tests.support.stores import ScriptedStore
 from tests.support.waiting import wait_until
 
 WAIT_S = 2.0
-_TRACED = {journal_module.__file__, promise_module.__file__}
+_TRACED = {journal_module.__file__, promise_module.__file__, tickets_module.__file__}
 
 
 class _Store(ScriptedStore):

@@ -7,7 +7,8 @@ import threading
 from contextlib import suppress
 
 from dbos import DBOS, SetWorkflowID
-from dbos.storage.journal import Journal, RunLog
+from dbos.storage.journal import Journal
+from dbos.storage.tickets import RunLog
 from tests.regress.conftest import Launcher
 from tests.support.apps import eventually, status_of
 from tests.support.clock import ManualClock

@@ -17,7 +17,8 @@ from dbos.model.values import Batch, BatchAnswer, Effect, Receipt, RunAnswer, St
 from dbos.storage import journal as journal_module
 from dbos.storage.errors import JournalClosed, TransientStorageError
 from dbos.storage.held_up import HeldUp
-from dbos.storage.journal import AnyTicket, Journal, RunLog
+from dbos.storage.journal import Journal
+from dbos.storage.tickets import AnyTicket, RunLog
 from tests.support.clock import ManualClock
 from tests.support.effects import doing, entry, event, in_step, message, setting, writing
 from tests.support.storage import FAILED, SUCCEEDED, checkpoint, child, start

@@ -20,7 +20,7 @@ import pytest
 from dbos.model.values import Started
 from dbos.runtime import running
 from dbos.runtime.run import Run, RunOutdated
-from dbos.storage.journal import RunLog
+from dbos.storage.tickets import RunLog
 
 IS_ON = os.environ.get("REPLAY") == "always"
 

@@ -15,8 +15,8 @@ from dbos.runtime.endings import follow, wait_for_end
 from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused
 from dbos.runtime.running import RunHere
 from dbos.runtime.starting import Call, Launched, encode_inputs, join, start_row
-from dbos.storage.journal import Ticket
 from dbos.storage.promise import Promise
+from dbos.storage.tickets import Ticket
 
 GET_RESULT = "DBOS.getResult"
 

@@ -26,8 +26,8 @@ from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Command, Ending, Raised, Returned, Wait
 from dbos.serialization.codec import Codec
 from dbos.storage.errors import JournalClosed
-from dbos.storage.journal import RunLog, Ticket
 from dbos.storage.promise import Promise
+from dbos.storage.tickets import RunLog, Ticket
 
 if TYPE_CHECKING:
     import asyncio

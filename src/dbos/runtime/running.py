@@ -20,7 +20,7 @@ from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned, Workfl
 from dbos.runtime.endings import follow, shut_down_error, wait_for_end
 from dbos.runtime.run import Run, RunFenced, RunOutdated, WorkflowDeleted, WriteRefused, encode_ending
 from dbos.storage.errors import JournalClosed
-from dbos.storage.journal import RunLog
+from dbos.storage.tickets import RunLog
 
 _logger = logging.getLogger("dbos")
 

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from dbos.storage.errors import JournalClosed
 from dbos.storage.promise import Promise
-
-if TYPE_CHECKING:
-    from dbos.storage.journal import AnyTicket, RunLog, Ticket
+from dbos.storage.tickets import AnyTicket, RunLog, Ticket
 
 
 class HeldUp:
@@ -65,8 +62,6 @@ class HeldUp:
 
     def sift(self, pending: list[AnyTicket]) -> list[AnyTicket]:
         """Put behind the others what belongs to runs that are set aside; returns the rest. The lock is held."""
-        from dbos.storage.journal import Ticket
-
         rest: list[AnyTicket] = []
         for ticket in pending:
             if isinstance(ticket, Ticket) and ticket.log in self._waiting:

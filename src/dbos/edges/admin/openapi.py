@@ -123,14 +123,22 @@ def _operation(
 
 def description() -> Schema:
     """The whole description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dbos admin server",
+            "version": "2",
+            "description": "Tells of the workflows of one process, and steers them. Values are strings: stored text or "
+            "JSON. If the server has a token, it is sent as 'Authorization: Bearer'.",
+        },
+        "paths": _paths_of_process() | _paths_of_workflows(),
+    }
+
+
+def _paths_of_process() -> Schema:
     text = _content({"type": "string"}, "text/plain")
-    workflows = _content({"type": "array", "items": _workflow()})
-    new_id = _content(
-        {"type": "object", "required": ["workflow_id"], "properties": {"workflow_id": {"type": "string"}}}
-    )
     ids: Schema = {"type": "array", "items": {"type": "string"}}
     labels: Schema = {"type": "array", "items": {"type": "string", "maxLength": 256, "pattern": r"^[^\x00]*$"}}
-    nothing: Schema = {"type": "object", "maxProperties": 0}
     collected: Schema = {
         "type": "object",
         "additionalProperties": False,
@@ -142,11 +150,11 @@ def description() -> Schema:
         "additionalProperties": False,
         "properties": {"cutoff_epoch_timestamp_ms": {**_MOMENT, "type": "integer"}},
     }
-    missing = {"404": "there is no such workflow"}
     goes_on = {"202": "it takes longer, and goes on"}
-    one = "/workflows/{workflow_id}"
     deactivated = "Dequeue and fire nothing more in this process"
-    paths: Schema = {
+    recovers = "Recover what executors of these labels left; never what is owned by one that is alive"
+    times_out = "Cancel what was started before a moment"
+    return {
         "/dbos-healthz": {"get": _operation("health", "Whether this process is there", text)},
         "/deactivate": {
             "get": _operation("deactivate", deactivated, text, also={"405": "from other machines only by POST"}),
@@ -156,37 +164,33 @@ def description() -> Schema:
             "get": _operation("queues", "The queues of this process", _content({"type": "array", "items": _QUEUE}))
         },
         "/dbos-workflow-recovery": {
-            "post": _operation(
-                "recover",
-                "Recover what executors of these labels left; never what is owned by one that is alive",
-                _content(ids),
-                body=labels,
-                needs_body=True,
-            )
+            "post": _operation("recover", recovers, _content(ids), body=labels, needs_body=True)
         },
         "/dbos-garbage-collect": {
             "post": _operation("collectGarbage", "Delete workflows that have ended", None, body=collected, also=goes_on)
         },
         "/dbos-global-timeout": {
-            "post": _operation(
-                "timeOut",
-                "Cancel what was started before a moment",
-                None,
-                body=timed_out,
-                needs_body=True,
-                also=goes_on,
-            )
+            "post": _operation("timeOut", times_out, None, body=timed_out, needs_body=True, also=goes_on)
         },
-        "/workflows": {"post": _operation("listWorkflows", "Workflows, the oldest first", workflows, body=_FILTERS)},
-        "/queues": {"post": _operation("listQueued", "Workflows of queues", workflows, body=_FILTERS)},
-        one: {"get": _operation("workflow", "A workflow", _content(_workflow()), also=missing)},
-        f"{one}/steps": {
+    }
+
+
+def _paths_of_workflows() -> Schema:
+    workflows = _content({"type": "array", "items": _workflow()})
+    new_id = _content(
+        {"type": "object", "required": ["workflow_id"], "properties": {"workflow_id": {"type": "string"}}}
+    )
+    nothing: Schema = {"type": "object", "maxProperties": 0}
+    missing = {"404": "there is no such workflow"}
+    of_one: Schema = {
+        "": {"get": _operation("workflow", "A workflow", _content(_workflow()), also=missing)},
+        "/steps": {
             "get": _operation("steps", "Its steps", _content({"type": "array", "items": _step()}), also=missing)
         },
-        f"{one}/cancel": {"post": _operation("cancel", "Cancel it", None, body=nothing, also=missing)},
-        f"{one}/resume": {"post": _operation("resume", "Have it run on", None, body=nothing, also=missing)},
-        f"{one}/restart": {"post": _operation("restart", "Start a copy of it", new_id, body=nothing, also=missing)},
-        f"{one}/fork": {
+        "/cancel": {"post": _operation("cancel", "Cancel it", None, body=nothing, also=missing)},
+        "/resume": {"post": _operation("resume", "Have it run on", None, body=nothing, also=missing)},
+        "/restart": {"post": _operation("restart", "Start a copy of it", new_id, body=nothing, also=missing)},
+        "/fork": {
             "post": _operation(
                 "fork",
                 "Start a copy of it from a step on",
@@ -197,16 +201,8 @@ def description() -> Schema:
         },
     }
     workflow_id = {"name": "workflow_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    for path, operations in paths.items():
-        if path.startswith(one):
-            operations["parameters"] = [workflow_id]
     return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "dbos admin server",
-            "version": "2",
-            "description": "Tells of the workflows of one process, and steers them. Values are strings: stored text or "
-            "JSON. If the server has a token, it is sent as 'Authorization: Bearer'.",
-        },
-        "paths": paths,
+        "/workflows": {"post": _operation("listWorkflows", "Workflows, the oldest first", workflows, body=_FILTERS)},
+        "/queues": {"post": _operation("listQueued", "Workflows of queues", workflows, body=_FILTERS)},
+        **{f"/workflows/{{workflow_id}}{end}": {**its, "parameters": [workflow_id]} for end, its in of_one.items()},
     }
