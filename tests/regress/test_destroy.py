@@ -147,7 +147,7 @@ def note_earlier_threads() -> None:
 
 
 def _all_idle(executor: Any) -> bool:
-    workers = [thread for thread in threading.enumerate() if thread.name.startswith("dbos-worker")]
-    busy = {thread.name for thread in workers if thread not in _EARLIER}
-    idle = {worker._thread.name for worker in list(executor.threads._idle)}
-    return busy <= idle
+    """Whether no thread works that was started since the test began."""
+    workers = {thread for thread in threading.enumerate() if thread.name.startswith("dbos-worker")}
+    idle = {worker._thread for worker in list(executor.threads._idle)}
+    return workers <= idle | set(_EARLIER)
