@@ -15,7 +15,7 @@ demo: .venv/.core ## Run the demo
 	@$(BIN)/python examples/stdlib_index/demo.py
 
 test: .venv/.installed ## Run the tests
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --reruns 1 -rR
 
 lint: .venv/.installed ## Check style, formatting, types and layers
 	$(BIN)/ruff check

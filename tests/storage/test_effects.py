@@ -637,17 +637,23 @@ def test_time_of_a_batch_grows_with_its_effects_and_not_with_their_square(
 ) -> None:
     """As many as one commit of the journal takes."""
     database = fresh_database
-    commit(database, start("w"), start("v", "token-2"), start("receiver", "token-r"))
+    commit(database, start("receiver", "token-r"))
 
-    def seconds(workflow_id: str, token: str, count: int) -> float:
-        began = time.perf_counter()
-        answer = commit(database, run(workflow_id, *(make(n) for n in range(1, count + 1)), token=token))
-        assert not answer.runs[0].undeliverable
-        return time.perf_counter() - began
+    def seconds(count: int) -> float:
+        """The best of three, as other programs disturb."""
+        took = []
+        for number in range(3):
+            workflow_id = f"{count}-{number}"
+            commit(database, start(workflow_id, workflow_id))
+            checkpoints = [make(n) for n in range(1, count + 1)]
+            began = time.perf_counter()
+            answer = commit(database, run(workflow_id, *checkpoints, token=workflow_id))
+            took.append(time.perf_counter() - began)
+            assert not answer.runs[0].undeliverable
+            assert len(step_ids(database, workflow_id)) == count
+        return min(took)
 
-    few = seconds("w", "token-1", 400)
-    many = seconds("v", "token-2", 4000)
-    assert len(step_ids(database, "v")) == 4000
+    few, many = seconds(400), seconds(4000)
     assert many < 40 * few, f"{few:.3f} s, {many:.3f} s"
 
 
