@@ -64,5 +64,5 @@ $(BIN)/pip:
 
 .venv/.installed: pyproject.toml | $(BIN)/pip
 	@echo "Installing dbos and the tools for its development into .venv (about 30 seconds)"
-	@$(BIN)/pip install -q -e '.[demo,dev]'
+	@$(BIN)/pip install -q -e '.[demo,dev,docs]'
 	@touch .venv/.core $@
