@@ -12,7 +12,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: .venv/.core ## Run the demo
-	@$(BIN)/python examples/stdlib_index/demo.py
+	@$(BIN)/dbos demo
 
 test: .venv/.installed ## Run the tests
 	@$(BIN)/pytest -n 2 --dist loadfile --reruns 1 -rR

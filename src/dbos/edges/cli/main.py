@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dbos.edges.cli.databases import migrate, reset
+from dbos.edges.cli.demo import demo
 from dbos.edges.cli.doctor import doctor
 from dbos.edges.cli.local_postgres import postgres
 from dbos.edges.cli.projects import init, start
@@ -32,7 +33,7 @@ def version() -> None:
     click.echo(version_of("dbos"))
 
 
-for command in (workflow, doctor, prune, migrate, reset, init, start, postgres):
+for command in (workflow, doctor, prune, migrate, reset, init, start, postgres, demo):
     main.add_command(command)
 for command in (export_workflows, import_workflows):
     workflow.add_command(command)

@@ -57,4 +57,4 @@ def summarise(file: str) -> Summary:
 
 
 if __name__ == "__main__":
-    print(sum(map(summarise, find_files()[: int(sys.argv[1])]), Summary()))
+    sys.stdout.write(f"{sum(map(summarise, find_files()[: int(sys.argv[1])]), Summary())}\n")

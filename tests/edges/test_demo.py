@@ -1,24 +1,27 @@
-"""The demo: a workflow that is killed twice on its way."""
+"""The demo, ``dbos demo``: a workflow that is killed twice on its way."""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
 
-from tests.support.processes import ROOT, Spawner
+from tests.support.commands import dbos, run_dbos
+from tests.support.processes import Spawner
 
-FOLDER = ROOT / "examples" / "stdlib_index"
 FILES = 240
 
-FORGET = f"""
-    import sqlite3, sys
+COMMAND = "from dbos.edges.cli.main import main; main()"
 
-    sys.path.insert(0, {str(FOLDER)!r})
-    import demo
+FORGET = """
+    import sqlite3
 
-    live = demo.live
+    from dbos.edges.cli.main import main
+    from dbos.edges.demo import lives
+
+    live = lives.live
 
     def live_and_forget(run, *arguments):
         life = live(run, *arguments)
@@ -26,40 +29,39 @@ FORGET = f"""
             connection.execute("DELETE FROM operation_outputs WHERE function_name = 'list_files'")
         return life
 
-    demo.live = live_and_forget
-    sys.exit(demo.main())
+    lives.live = live_and_forget
+    main(["demo", "--files", "60", "--kills", "1"])
 """
 
-FORGE = f"""
-    import json, sys
+FORGE = """
+    import json
     from dataclasses import replace
 
-    sys.path.insert(0, {str(FOLDER)!r})
-    from demo import check
-    from lives import Life, Run
+    from dbos.edges.demo.checks import check
+    from dbos.edges.demo.lives import Life, Run
 
     run = Run("r", "", files=4)
-    first = Life(True, 1.0, 0.1, ["list", "a", "b", "c", "d"], {{"list", "a"}}, "")
-    last = Life(False, 1.0, 0.1, ["b", "c", "d"], {{"list", "a", "b", "c", "d"}}, "result")
+    first = Life(True, 1.0, 0.1, ["list", "a", "b", "c", "d"], {"list", "a"}, "")
+    last = Life(False, 1.0, 0.1, ["b", "c", "d"], {"list", "a", "b", "c", "d"}, "result")
 
     def fails(first, last):
         return [check.claim for check in check(run, 1, [first, last], "result") if not check.holds]
 
-    print(json.dumps({{
+    print(json.dumps({
         "nothing": fails(first, last),
         "a recorded step runs again": fails(first, replace(last, started=["a", "b", "c", "d"])),
         "a step runs twice in a life": fails(first, replace(last, started=["b", "c", "d", "d"])),
-        "a step is not recorded": fails(first, replace(last, recorded={{"list", "a", "b", "c"}})),
+        "a step is not recorded": fails(first, replace(last, recorded={"list", "a", "b", "c"})),
         "a step does not run": fails(replace(first, started=["list", *"abc"]), replace(last, started=["b", "c"])),
         "a kill cuts off too much": fails(replace(first, recorded=set()), last),
         "the result differs": fails(first, replace(last, result="resold")),
         "nobody is killed": fails(replace(first, killed=False), last),
-    }}))
+    }))
 """
 
 
 def test_the_demo_survives_two_kills(spawn: Spawner, database_url: str) -> None:
-    demo = spawn(FOLDER / "demo.py", "--files", str(FILES), "--kills", "2", "--database-url", database_url)
+    demo = spawn(COMMAND, "demo", "--files", str(FILES), "--kills", "2", "-s", database_url)
     output = demo.succeed(timeout=100)
 
     assert re.findall(r"^(ok|FAILED)", output, re.MULTILINE) == ["ok"] * 7
@@ -72,9 +74,9 @@ def test_the_demo_survives_two_kills(spawn: Spawner, database_url: str) -> None:
     assert all(status == "SUCCESS" and attempts <= 3 for status, attempts in children)
 
 
-def test_the_demo_notices_a_lost_checkpoint(spawn: Spawner, sqlite_url: str) -> None:
+def test_the_demo_notices_a_lost_checkpoint(spawn: Spawner) -> None:
     """A recorded step is taken out of the database between two lives, and so it runs again."""
-    demo = spawn(FORGET, "--files", "60", "--kills", "1", "--database-url", sqlite_url)
+    demo = spawn(FORGET)
     assert demo.wait() == 1
     assert "FAILED no recorded step ran again: 1 did" in demo.stdout
 
@@ -91,6 +93,19 @@ def test_each_forgery_makes_the_right_checks_fail(spawn: Spawner) -> None:
         "the result differs": ["same result as the plain loop"],
         "nobody is killed": ["killed as planned"],
     }
+
+
+def test_a_worker_that_cannot_start_fails_the_demo(tmp_path: Path) -> None:
+    demo = run_dbos("demo", "--files", "1", "-s", f"sqlite:///{tmp_path}/missing/demo.sqlite", cwd=tmp_path)
+    assert demo.code == 1
+    assert "missing/demo.sqlite" in demo.stderr
+    assert "Error: The worker failed with exit code 1. What it wrote above says why." in demo.stderr
+
+
+def test_what_the_demo_does_not_understand_it_refuses() -> None:
+    assert dbos("demo", "-s", "mysql://localhost/x").code == 4
+    assert dbos("demo", "--files", "0").code == 2
+    assert dbos("demo", "--kills", "-1").code == 2
 
 
 def _attempts(database_url: str) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 `python durable_index.py sqlite:///index.sqlite my-index 1000` indexes the first 1000 files. Kill it and run it again!
 
-This is the whole of the durable program; the rest of the directory kills it and checks it. It holds no code for
+This is the whole of the durable program; the rest of the package kills it and checks it. It holds no code for
 recovery. `main` is the same in every life: `DBOS.launch` takes up whatever the last life left unfinished, and starting
 the workflow under its fixed id starts it once and attaches to it ever after.
 """
@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
-from stdlib_files import Summary, find_files, summarise
-
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos.edges.demo.stdlib_files import Summary, find_files, summarise
 
 LANES = 4
 
@@ -50,7 +49,7 @@ def index_file(file: str) -> Summary:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported() -> Generator[None, None, None]:
     """Tell when the current step starts and when it is finished."""
     step = f"{DBOS.workflow_id}/{DBOS.step_id}"
     tell(f"started {step}")
@@ -70,6 +69,7 @@ def main(database_url: str, run_id: str, count: str) -> None:
         "system_database_url": database_url,
         "application_version": run_id,  # on a shared database: leave other runs of the demo alone
         "log_level": "ERROR",
+        "run_admin_server": False,
     }
     DBOS(config=config)
     DBOS.launch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -10,12 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, text
+
+from dbos.storage.opening import parse_url
 
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
+class WorkerFailed(Exception):
+    """The worker ended by itself before it was done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run of the demo. `id` is also the id of the root workflow, and the prefix of its children's ids."""
 
@@ -29,7 +34,7 @@ class Run:
         return self.files + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Life:
     """One process of the worker, from its start to its end. A step is named `workflow id/function id`."""
 
@@ -57,9 +62,12 @@ def live(run: Run, finished: set[str], kill_at: int | None, show: Callable[[int]
         finished: The steps that earlier lives have finished; those of this life are added.
         kill_at: The number of finished steps at which the worker is killed; None to leave it alone.
         show: Called with the number of finished steps whenever it changes.
+
+    Raises:
+        WorkerFailed: It ended before it was done, and nobody had killed it.
     """
     told: dict[str, list[str]] = {"started": [], "finished": [], "result": []}
-    born, first_step_after = time.monotonic(), 0.0
+    born, first_step_after, is_to_die = time.monotonic(), 0.0, False
     worker = start_program("durable_index.py", run.database_url, run.id, str(run.files))
     try:
         assert worker.stdout
@@ -71,13 +79,14 @@ def live(run: Run, finished: set[str], kill_at: int | None, show: Callable[[int]
                 finished.add(subject)
                 show(len(finished))
             if kill_at is not None and len(finished) >= kill_at:
+                is_to_die = True
                 worker.kill()  # SIGKILL: no handler runs, nothing is flushed
         exit_code = worker.wait()
     finally:
         worker.kill()
         worker.wait()
-    if exit_code not in (0, -signal.SIGKILL):
-        raise SystemExit(f"The worker failed with exit code {exit_code}.")
+    if exit_code != 0 and not is_to_die:
+        raise WorkerFailed(f"The worker failed with exit code {exit_code}.")
     return Life(
         killed=exit_code != 0,
         seconds=time.monotonic() - born,
@@ -90,9 +99,8 @@ def live(run: Run, finished: set[str], kill_at: int | None, show: Callable[[int]
 
 def recorded_steps(run: Run) -> set[str]:
     """The steps of this run that the database holds, by plain SQL: the tables are there for everyone to read."""
-    url, schema = make_url(run.database_url), ""
-    if url.get_backend_name() == "postgresql":
-        url, schema = url.set(drivername="postgresql+psycopg"), "dbos."
+    url = parse_url(run.database_url)
+    schema = "dbos." if url.get_backend_name() == "postgresql" else ""
     query = f"""
         SELECT workflow_uuid, function_id FROM {schema}operation_outputs
         WHERE workflow_uuid LIKE :ids AND function_name IN ('list_files', 'index_file')
@@ -105,6 +113,6 @@ def recorded_steps(run: Run) -> set[str]:
 
 
 def start_program(name: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program of this directory, out of reach of the terminal's Ctrl-C."""
+    """Start a program of this package, out of reach of the terminal's Ctrl-C."""
     command = [sys.executable, str(HERE / name), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
