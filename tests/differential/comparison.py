@@ -29,7 +29,7 @@ _COLUMNS = {
     "workflow_events_history": "workflow_uuid, key, function_id, value, serialization",
     "streams": 'workflow_uuid, key, "offset", value, serialization, function_id',
     "executors": "lease_id, executor_id, application_version, state, renewals, started_at, renewed_at, hostname, pid, "
-    "boot_id, pid_namespace, pid_started",
+    "boot_id, pid_namespace, pid_started, serves",
     "queue_starts": "token, workflow_uuid, queue_name, partition_key, period_ms, claimed_at, started_at",
     "workflow_schedules": "schedule_id, schedule_name, workflow_name, workflow_class_name, schedule, status, context, "
     "serialization, fired_until_epoch_ms",

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from dbos.model.queues import INTERNAL_QUEUE
+from dbos.model.serving import Serving
 from dbos.model.values import (
     Batch,
     Checkpoint,
@@ -48,6 +49,7 @@ class Generator(ScheduleDraws, UpkeepDraws):
             self._send_message: 4,
             self._forget_expired_keys: 2,
             self._register_lease: 6,
+            self._note_serving: 2,
             self._renew_lease: 2,
             self._bury_lease: 4,
             self._release_lease: 2,
@@ -210,6 +212,10 @@ class Generator(ScheduleDraws, UpkeepDraws):
         return Operation(
             "register_lease", {"lease": Lease(lease_id, self._one("local", "vm"), self._one(*VERSIONS), process)}
         )
+
+    def _note_serving(self) -> Operation:
+        serving = Serving(self._one((), QUEUES[:1], QUEUES), ("work", self._new("function")))
+        return Operation("note_serving", {"lease_id": self._lease(), "serving": serving})
 
     def _renew_lease(self) -> Operation:
         return Operation("renew_lease", {"lease_id": self._lease()})

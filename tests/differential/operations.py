@@ -273,6 +273,7 @@ def expected() -> set[str]:
     done = ["register_lease", "release_lease", "release", "release_all", "note_starts", "fork"]
     done += ["note_decorated", "apply", "set_status", "delete_schedule", "vacuum"]
     done += ["transactions_begin", "transactions_delete", "transactions_delete_all"]
+    done += ["note_serving"]
     kinds = {f"{name} {how}" for name in _SOME_OR_NONE.split() for how in ("some", "none")} | {
         f"{name} done" for name in done
     }

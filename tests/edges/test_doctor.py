@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dbos import DBOS, DBOSClient, Queue, SetWorkflowID
+from dbos.api.instance import get_executor
 from dbos.model.durations import in_words
 from tests.support.apps import App, Roadblock, eventually, status_of
 from tests.support.commands import Ended, dbos, run_dbos
@@ -129,7 +130,7 @@ def test_five_kinds_of_stuck_workflows_and_why_each_does_not_move(app: App, spaw
         "sleeps": "sleeping",
         "has the slot": "sleeping",
         "limited": "its queue is at a limit",
-        "not taken": "nobody takes it from its queue",
+        "not taken": "no executor listens to its queue",
         "stranded": "no executor of its version",
         "orphan": "no executor of its version",
     }
@@ -139,6 +140,8 @@ def test_five_kinds_of_stuck_workflows_and_why_each_does_not_move(app: App, spaw
     assert "DBOS.recv" in explanation(report, "message")
     assert "4 h" in explanation(report, "sleeps")
     assert "narrow" in explanation(report, "limited")
+    assert "1 at once" in explanation(report, "limited")
+    assert {queue["name"]: queue["limits"] for queue in report["queues"]} == {"narrow": "1 at once", "unheard": None}
     assert "unheard" in explanation(report, "not taken")
     assert "'old'" in explanation(report, "stranded")
     assert "test" in explanation(report, "stranded"), "the versions that are alive"
@@ -199,9 +202,55 @@ def test_a_killed_process_is_told_from_a_live_one(database_url: str, spawn: Spaw
 def test_what_is_up_for_recovery_is_told(app: App, spawn: Spawner) -> None:
     """An executor of its version is alive, but does not know its function."""
     kill_one(spawn, app.url, "test", "orphan")
-    _, report = doctor(app.url, "orphan")
-    assert causes(report) == {"orphan": "its executor is dead"}
+    ended, report = doctor(app.url, "orphan")
+    assert (ended.code, causes(report)) == (1, {"orphan": "no executor knows its function"})
     assert "'ill_hang'" in explanation(report, "orphan")
+    assert "victim" in explanation(report, "orphan"), "whose it was"
+
+
+def enqueue_elsewhere(url: str, **where: str) -> None:
+    with DBOSClient(system_database_url=url) as client:
+        client.enqueue(where)  # type: ignore[arg-type]
+
+
+def test_what_nobody_listens_to_and_what_nobody_knows_is_told(app: App) -> None:
+    """The queue is declared after the launch, which the executor tells too."""
+    enqueue_elsewhere(app.url, workflow_name="no_such_function", queue_name="open", workflow_id="unknown")
+    assert causes(doctor(app.url)[1]) == {"unknown": "no executor listens to its queue"}
+    Queue("open")
+
+    def is_told() -> bool:
+        return causes(doctor(app.url)[1]) == {"unknown": "no executor knows its function"}
+
+    eventually(is_told, "the executor listens to the queue")
+    ended, report = doctor(app.url)
+    assert ended.code == 1
+    assert "'no_such_function'" in explanation(report, "unknown")
+    assert "DBOS.launch()" in explanation(report, "unknown")
+    (executor,) = report["executors"]
+    assert "open" in executor["queues"]
+    assert "ill_sleep" in executor["functions"]
+
+
+def test_a_deactivated_executor_listens_to_nothing(app: App) -> None:
+    queue = Queue("left")
+    get_executor("The test").deactivate()
+    with SetWorkflowID("stays"):
+        queue.enqueue(ill_sleep)
+    eventually(
+        lambda: causes(doctor(app.url)[1]) == {"stays": "no executor listens to its queue"}, "it tells that it does not"
+    )
+    assert "deactivated" in explanation(doctor(app.url)[1], "stays")
+
+
+def test_executors_that_do_not_tell_leave_it_open(app: App) -> None:
+    """One of an earlier version of the library has not written what it serves."""
+    enqueue_elsewhere(app.url, workflow_name="ill_sleep", queue_name="unheard", workflow_id="not taken")
+    query(app.url, "UPDATE {schema}executors SET serves = 'something else'")
+    _, report = doctor(app.url)
+    assert causes(report) == {"not taken": "nobody takes it from its queue"}
+    assert "unheard" in explanation(report, "not taken")
+    assert report["executors"][0]["queues"] is None
 
 
 def test_slots_that_are_held_by_the_stranded_are_told(app: App, spawn: Spawner) -> None:
@@ -299,7 +348,7 @@ def test_as_a_process(app: App, tmp_path: Path) -> None:
         client.enqueue({"workflow_name": "ill_sleep", "queue_name": "unheard", "workflow_id": "not taken"})
     ended = run_dbos("doctor", "-s", app.url, "--quiet-for", "0", cwd=tmp_path)
     assert ended.code == 1
-    assert causes(json.loads(ended.stdout)) == {"not taken": "nobody takes it from its queue"}
+    assert causes(json.loads(ended.stdout)) == {"not taken": "no executor listens to its queue"}
     assert ended.stderr.strip()
 
 

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from dbos.model.queues import QueueRules, RateLimit
+from dbos.model.serving import Serving
 from dbos.model.values import Lease, LeaseLost, ProcessIdentity
 from dbos.storage.claims import claim_orphans
 from dbos.storage.database import Database
-from dbos.storage.leases import bury_lease, read_live_leases, register_lease, release_lease, renew_lease
+from dbos.storage.diagnosis import read_executors
+from dbos.storage.leases import (
+    bury_lease,
+    note_serving,
+    read_live_leases,
+    read_serving,
+    register_lease,
+    release_lease,
+    renew_lease,
+)
 from tests.storage.conftest import Opener
 from tests.support.storage import SUCCEEDED, VERSION, change, commit, commit_run, lease, owner, run, sql, start, status
 
@@ -23,6 +36,29 @@ def test_a_lease_is_read_as_it_was_registered(database: Database) -> None:
     register_lease(database, one)
     assert live(database) == {"lease-1": lease(), "lease-2": one}
     assert read_live_leases(database, own="lease-1") == [one], "one's own is left out"
+
+
+def serving(database: Database, lease_id: str) -> Serving | None:
+    (row,) = (row for row in read_executors(database) if row.lease_id == lease_id)
+    return row.serving
+
+
+def test_what_an_executor_serves_is_read_as_it_was_noted(database: Database) -> None:
+    register_lease(database, lease("lease-2"))
+    assert serving(database, "lease-2") is None, "it does not tell yet"
+    rules = QueueRules('größe "x"', 3, 1, RateLimit(5, 1500), has_priorities=True, is_partitioned=True)
+    for noted in (Serving((rules, QueueRules("plain")), ("f", "Class.method", "<temp>.step")), Serving((), ())):
+        note_serving(database, "lease-2", noted)
+        assert (serving(database, "lease-2"), serving(database, "lease-1")) == (noted, None)
+    note_serving(database, "never-registered", Serving((), ()))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", "[]", "{}", '"x"', "null", '{"queues": [1], "functions": []}', '{"queues": 1}']
+)
+def test_what_is_not_understood_tells_nothing(text: str) -> None:
+    """A later version of the library may tell something else."""
+    assert read_serving(text) is None
 
 
 def test_each_renewal_counts(database: Database) -> None:

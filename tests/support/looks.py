@@ -16,6 +16,7 @@ HOUSEKEEPING = frozenset(
         "read_clock",
         "register_lease",
         "renew_lease",
+        "note_serving",
         "read_leases",
         "bury_lease",
         "find_orphans",

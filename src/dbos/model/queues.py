@@ -46,6 +46,18 @@ class QueueRules:
     polling_interval_s: float = 1.0
 
     @property
+    def limits(self) -> str:
+        """Its limits in words; empty if it has none."""
+        words: list[str] = []
+        if self.concurrency is not None:
+            words.append(f"{self.concurrency} at once")
+        if self.worker_concurrency is not None:
+            words.append(f"{self.worker_concurrency} at once in a process")
+        if self.rate is not None:
+            words.append(f"{self.rate.limit} in {self.rate.period_ms / 1000:g} s")
+        return ", ".join(words) + (" (each partition)" if words and self.is_partitioned else "")
+
+    @property
     def is_shared(self) -> bool:
         """Whether a limit holds for all processes together, so that they have to take turns claiming."""
         return self.concurrency is not None or self.rate is not None

@@ -1,7 +1,8 @@
 """Diagnosis: why each workflow that does not move does not, as far as the database tells.
 
-What only the processes know is not there: which queues an executor listens to, which functions it has registered, what
-code a workflow runs between two checkpoints. Where that decides, the diagnosis says what it may be.
+What only the processes know is not there: what code a workflow runs between two checkpoints, which instances of classes
+there are; and of executors that do not tell, which queues they listen to and which functions they know. Where that
+decides, the diagnosis says what it may be.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import Enum
 
 from dbos.model.durations import in_words
 from dbos.model.limits import NO_TOPIC
-from dbos.model.queues import INTERNAL_QUEUE
+from dbos.model.queues import INTERNAL_QUEUE, QueueRules
 from dbos.model.status import ENQUEUED, LIVE
 from dbos.model.values import ProcessIdentity
 from dbos.runtime.processes import is_gone, this_process
@@ -42,6 +43,8 @@ class Cause(str, Enum):
     """Why a workflow does not move."""
 
     NO_EXECUTOR_OF_ITS_VERSION = "no executor of its version"
+    NOBODY_LISTENS = "no executor listens to its queue"
+    FUNCTION_UNKNOWN = "no executor knows its function"
     NOBODY_TAKES_IT = "nobody takes it from its queue"
     OWNER_DEAD = "its executor is dead"
     LIMIT = "its queue is at a limit"
@@ -86,6 +89,22 @@ class Diagnosis:
     queues: Sequence[QueueRow]
     versions: Sequence[VersionRow]
     findings: Sequence[Finding]
+
+    def rules_of(self, queue_name: str) -> list[QueueRules]:
+        """The rules of a queue, as the executors that listen to it tell: one, or several that contradict each other."""
+        return declared_rules(self.executors).get(queue_name, [])
+
+
+def declared_rules(executors: Sequence[ExecutorRow]) -> dict[str, list[QueueRules]]:
+    """The rules of the queues that executors listen to, by name; those that differ one after the other."""
+    declared: dict[str, list[QueueRules]] = {}
+    for executor in executors:
+        if executor.is_alive and executor.serving is not None:
+            for rules in executor.serving.queues:
+                its = declared.setdefault(rules.name, [])
+                if rules not in its:
+                    its.append(rules)
+    return declared
 
 
 def diagnose(
@@ -150,10 +169,46 @@ class _Doctor:
             return Cause.DELAYED, f"It is to start in {in_words(row.starts_in_ms)}.", False
         if not self._of_version(row.application_version):
             return self._no_executor(row, "It waits")
-        return self._at_limit(row) or self._not_taken(row)
+        return self._unserved(row) or self._at_limit(row) or self._not_taken(row)
+
+    def _unserved(self, row: StalledRow) -> _Verdict | None:
+        """Whether the executors that might take it tell that they do not serve it."""
+        listening = [one for one in self._of_version(row.application_version) if _may_listen(one, row.queue_name)]
+        if not listening:
+            return (
+                Cause.NOBODY_LISTENS,
+                f"No executor of its version listens to queue {row.queue_name!r}; alive are "
+                f"{_labels(self._of_version(row.application_version))}. "
+                + (
+                    "They were deactivated: start one."
+                    if row.queue_name == INTERNAL_QUEUE
+                    else f"Declare it in one of them: Queue({row.queue_name!r}). (One that was deactivated, or that "
+                    "DBOS.listen_queues told of others, does not listen.)"
+                ),
+                True,
+            )
+        return self._unknown(row, listening)
+
+    def _unknown(self, row: StalledRow, executors: Sequence[ExecutorRow]) -> _Verdict | None:
+        """Whether all of these executors tell that they do not know its function."""
+        if any(one.serving is None or row.name in one.serving.functions for one in executors):
+            return None
+        return (
+            Cause.FUNCTION_UNKNOWN,
+            f"None of the executors that might run it ({_labels(executors)}) has registered the function "
+            f"{row.name!r}. Import the module that defines it there before DBOS.launch(), or start an executor that "
+            "does.",
+            True,
+        )
 
     def _at_limit(self, row: StalledRow) -> _Verdict | None:
-        if row.queue_name == INTERNAL_QUEUE:
+        rules = [
+            one.serving.rules_of(row.queue_name or "")
+            for one in self._of_version(row.application_version)
+            if one.serving is not None
+        ]
+        declared = [its for its in rules if its is not None]
+        if row.queue_name == INTERNAL_QUEUE or (declared and not any(its.limits for its in declared)):
             return None
         queues = [queue for queue in self.queues if queue.name == row.queue_name]
         running = Counter({queue.application_version: queue.running for queue in queues if queue.running})
@@ -168,11 +223,11 @@ class _Doctor:
             )
         if running:
             count = running.total()
+            limits = f"its limits are {declared[0].limits}" if declared else "nobody tells its limits"
             return (
                 Cause.LIMIT,
-                f"{count} of queue {row.queue_name!r} {'runs' if count == 1 else 'run'}; it starts when a slot is "
-                "free and its turn comes. (If the queue has no limit, no executor of its version has registered the "
-                f"function {row.name!r}.)",
+                f"{count} of queue {row.queue_name!r} {'runs' if count == 1 else 'run'}, and {limits}; it starts when "
+                "they let it and its turn comes.",
                 False,
             )
         starts = [its for its in self._starts if its.queue_name == row.queue_name]
@@ -187,12 +242,17 @@ class _Doctor:
         return None
 
     def _not_taken(self, row: StalledRow) -> _Verdict:
-        executors = _labels(self._of_version(row.application_version))
-        where = f"listens to queue {row.queue_name!r}, or none " if row.queue_name != INTERNAL_QUEUE else ""
+        executors = self._of_version(row.application_version)
+        if all(one.serving is not None for one in executors):
+            why = (
+                f"though they listen to queue {row.queue_name!r} and know the function {row.name!r}. If it is a method "
+                "of an instance, none may have made that instance"
+            )
+        else:
+            why = f"none may listen to queue {row.queue_name!r}, or have registered the function {row.name!r}"
         return (
             Cause.NOBODY_TAKES_IT,
-            f"Executors of its version are alive ({executors}) and leave it: none {where}has registered the function "
-            f"{row.name!r}, or they were deactivated. Their logs say which.",
+            f"Executors of its version are alive ({_labels(executors)}) and leave it: {why}. Their logs say more.",
             True,
         )
 
@@ -204,10 +264,11 @@ class _Doctor:
             return self._running(row)
         if not self._of_version(row.application_version):
             return self._no_executor(row, f"{self._owner(owner)} It waits to be recovered")
-        taken_up = (
-            "An executor of its version takes it up within seconds. If it stays so, none has registered the function "
-            f"{row.name!r}."
-        )
+        unknown = self._unknown(row, self._of_version(row.application_version))
+        if unknown is not None:
+            cause, text, is_wrong = unknown
+            return cause, f"{self._owner(owner)} {text}", is_wrong
+        taken_up = "An executor of its version takes it up within seconds. If it stays so, their logs say why."
         return Cause.OWNER_DEAD, f"{self._owner(owner)} {taken_up}", owner is None or owner.state != "LIVE"
 
     def _owner(self, owner: ExecutorRow | None) -> str:
@@ -272,6 +333,10 @@ class _Doctor:
             else "Start one of that version, or fork the workflow for another."
         )
         return Cause.NO_EXECUTOR_OF_ITS_VERSION, f"{what} for an executor of {version}; {others}. {remedy}", True
+
+
+def _may_listen(executor: ExecutorRow, queue_name: str | None) -> bool:
+    return executor.serving is None or executor.serving.rules_of(queue_name or "") is not None
 
 
 def _labels(executors: Sequence[ExecutorRow]) -> str:

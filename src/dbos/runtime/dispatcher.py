@@ -332,7 +332,13 @@ class Dispatcher:
     def declared(self) -> None:
         """A queue was declared after the launch."""
         self.listen()
+        self.executor.announcement.tell_soon()
         self.executor.waits.attend_now()
+
+    def served(self) -> tuple[QueueRules, ...]:
+        """The queues that are served here, the library's own among them."""
+        with self._lock:
+            return () if self._is_stopped else tuple(lane.rules for lane in self._lanes.values())
 
     def lane(self, name: str | None) -> Lane | None:
         """The lane of a queue, if it is served here."""

@@ -19,6 +19,7 @@ from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSNonExistentWorkflo
 from dbos.model.clock import Clock
 from dbos.model.retention import KEEP_ALL, RetentionPolicy
 from dbos.model.values import Batch, BatchAnswer, Lease, RecordedStep
+from dbos.runtime.announcing import Announcement
 from dbos.runtime.application import ApplicationDatabase
 from dbos.runtime.database_time import DatabaseTime
 from dbos.runtime.dispatcher import Dispatcher
@@ -119,6 +120,7 @@ class Executor(Gateway):
         self.recovery = Recovery(self)
         self.duties = Duties(self)
         self.dispatcher = Dispatcher(self)
+        self.announcement = Announcement(self)
         self._other_versions = OtherVersions(self)
         self.retention = Retention(self, settings.retention)
         self.schedules = Schedules(self, settings.schedules_poll_s)
@@ -162,6 +164,7 @@ class Executor(Gateway):
         self._other_versions.report_soon()
         self._keeper.start()
         self.dispatcher.listen()
+        self.announcement.tell()
         QUEUES.on_declared = self.dispatcher.declared
         self.schedules.begin(decorated)
         self.connect()
@@ -177,6 +180,7 @@ class Executor(Gateway):
     def shut_down(self, completion_timeout_s: float = 0.0) -> None:
         """Wait for running workflows for a while; then flush, stop, and hand back what did not end."""
         self.stop_claiming()
+        self.announcement.stop()
         self._other_versions.stop()
         self.retention.stop()
         with self._idle:
@@ -207,6 +211,7 @@ class Executor(Gateway):
         """
         self.schedules.stop()
         self.dispatcher.stop()
+        self.announcement.tell_soon()
 
     def recover(self, executor_ids: Sequence[str]) -> list[str]:
         """Take up what was last run by executors of these labels and is owned by nobody who is alive.
@@ -380,6 +385,7 @@ class Executor(Gateway):
     def look_after_runs(self) -> None:
         """Take up, in the background, what nobody runs: left behind by the dead, released, or lost here."""
         self.time.refresh()
+        self.announcement.tell_soon()
         rounds = next(self._rounds)
         if rounds % _ROUNDS_PER_CLEANING == 0:
             forget_expired_keys(self.database)

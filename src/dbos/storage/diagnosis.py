@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dbos.model.serving import Serving
 from dbos.model.values import ProcessIdentity
 from dbos.storage.database import Database
+from dbos.storage.leases import read_serving
 from dbos.storage.reads import live_only
 
 STALE_MS = 10_000
@@ -23,7 +25,7 @@ SELECT lease_id, executor_id, application_version, state, {now} - renewed_at, st
     pid_namespace, pid_started,
     (SELECT count(*) FROM {schema}workflow_status AS its
      WHERE its.status = 'PENDING' AND its.lease_id = executors.lease_id AND its.owner_xid IS NOT NULL),
-    CASE WHEN renewals > 0 THEN (renewed_at - started_at) / renewals ELSE 0 END
+    CASE WHEN renewals > 0 THEN (renewed_at - started_at) / renewals ELSE 0 END, serves
 FROM {schema}executors ORDER BY state DESC, started_at"""
 
 _READ_QUEUES = f"""
@@ -97,6 +99,8 @@ class ExecutorRow(NamedTuple):
     claims: int
     renewed_every_ms: int
     """How often it has renewed its lease on average."""
+    serving: Serving | None
+    """Which queues it listens to and which functions it knows; ``None`` if it does not tell."""
 
     @property
     def pid(self) -> int:
@@ -174,7 +178,10 @@ class LastStep(NamedTuple):
 def read_executors(database: Database) -> list[ExecutorRow]:
     """All leases, the live ones first."""
     rows = database.run("read_executors", lambda t: t.rows(_READ_EXECUTORS), "read")
-    return [ExecutorRow._make((*row[:6], ProcessIdentity(*row[6:11]), int(row[11]), int(row[12]))) for row in rows]
+    return [
+        ExecutorRow._make((*row[:6], ProcessIdentity(*row[6:11]), int(row[11]), int(row[12]), read_serving(row[13])))
+        for row in rows
+    ]
 
 
 def read_queues(database: Database) -> list[QueueRow]:

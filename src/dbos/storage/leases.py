@@ -7,6 +7,11 @@ alone ends no lease.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from dbos.model.queues import QueueRules, RateLimit
+from dbos.model.serving import Serving
 from dbos.model.values import Lease, ProcessIdentity
 from dbos.storage.database import Database, Transaction
 
@@ -20,6 +25,8 @@ ON CONFLICT (lease_id) DO NOTHING"""
 _RENEW = """
 UPDATE {schema}executors SET renewals = renewals + 1, renewed_at = {now}
 WHERE lease_id = :lease_id AND state = 'LIVE'"""
+
+_NOTE_SERVING = "UPDATE {schema}executors SET serves = :serves WHERE lease_id = :lease_id"
 
 _READ_LIVE = """
 SELECT lease_id, executor_id, application_version, hostname, pid, boot_id, pid_namespace, pid_started, renewals
@@ -73,6 +80,50 @@ def register_lease(database: Database, lease: Lease) -> None:
         transaction.write(_REGISTER, parameters)
 
     database.run("register_lease", register)
+
+
+def note_serving(database: Database, lease_id: str, serving: Serving) -> None:
+    """Record what the executor serves, for those who ask why something is not started."""
+    parameters = {"lease_id": lease_id, "serves": serving_text(serving)}
+    database.run("note_serving", lambda t: t.write(_NOTE_SERVING, parameters), "statement")
+
+
+def serving_text(serving: Serving) -> str:
+    """As it is stored: JSON, in the words of ``Queue``."""
+    queues = [
+        {
+            "name": rules.name,
+            "concurrency": rules.concurrency,
+            "worker_concurrency": rules.worker_concurrency,
+            "limiter": None if rules.rate is None else {"limit": rules.rate.limit, "period_ms": rules.rate.period_ms},
+            "priority_enabled": rules.has_priorities,
+            "partition_queue": rules.is_partitioned,
+        }
+        for rules in serving.queues
+    ]
+    return json.dumps({"queues": queues, "functions": serving.functions})
+
+
+def read_serving(text: str | None) -> Serving | None:
+    """What a stored text says; ``None`` if nothing, or nothing that is understood here."""
+    if text is None:
+        return None
+    try:
+        stored: dict[str, Any] = json.loads(text)
+        queues = tuple(
+            QueueRules(
+                name=queue["name"],
+                concurrency=queue["concurrency"],
+                worker_concurrency=queue["worker_concurrency"],
+                rate=None if queue["limiter"] is None else RateLimit(**queue["limiter"]),
+                has_priorities=queue["priority_enabled"],
+                is_partitioned=queue["partition_queue"],
+            )
+            for queue in stored["queues"]
+        )
+        return Serving(queues, tuple(stored["functions"]))
+    except (ValueError, TypeError, LookupError):
+        return None
 
 
 def renew_lease(database: Database, lease_id: str, patience_s: float = 1.0) -> bool:

@@ -315,6 +315,7 @@ MIGRATIONS = (
             _DECORATED_SCHEDULES,
         ),
     ),
+    Migration(7, "what executors serve", statements=("ALTER TABLE {schema}executors ADD COLUMN serves TEXT",)),
 )
 
 NEWEST = MIGRATIONS[-1].number

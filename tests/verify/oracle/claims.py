@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dbos.model.serving import Serving
 from dbos.model.values import ClaimedWorkflow, Lease, ProcessIdentity, RecordedStep
 from dbos.storage.claims import Duties
+from dbos.storage.leases import serving_text
 from tests.verify.oracle.tables import LIVE, Row, Tables
 
 DAY_MS = 24 * 3600 * 1000
@@ -35,8 +37,13 @@ class Claims(Tables):
             "boot_id": process.boot_id,
             "pid_namespace": process.pid_namespace,
             "pid_started": process.pid_started,
+            "serves": None,
         }
         self.leases.setdefault(lease.lease_id, row)
+
+    def note_serving(self, lease_id: str, serving: Serving) -> None:
+        if lease_id in self.leases:
+            self.leases[lease_id]["serves"] = serving_text(serving)
 
     def renew_lease(self, lease_id: str) -> bool:
         if not self.is_alive(lease_id):

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from dbos.model.values import ProcessIdentity
 from dbos.storage.diagnosis import ExecutorRow, LastStep, QueueRow, StalledRow, StartsRow, VersionRow
+from dbos.storage.leases import read_serving
 from tests.verify.oracle.tables import LIVE, Row, Tables
 
 _STALLED = (
@@ -34,6 +35,7 @@ class Diagnosis(Tables):
                     for row in self.workflows.values()
                 ),
                 (lease["renewed_at"] - lease["started_at"]) // lease["renewals"] if lease["renewals"] else 0,
+                read_serving(lease["serves"]),
             )
             for lease in self.leases.values()
         ]

@@ -76,6 +76,8 @@ def _record(diagnosis: Diagnosis, location: str, version: int) -> dict[str, Any]
             "pid": one.process.pid,
             "lease_id": one.lease_id,
             "workflows": one.claims,
+            "queues": None if one.serving is None else [rules.name for rules in one.serving.queues],
+            "functions": None if one.serving is None else list(one.serving.functions),
         }
         for one in diagnosis.executors
     ]
@@ -83,7 +85,7 @@ def _record(diagnosis: Diagnosis, location: str, version: int) -> dict[str, Any]
         "database": location,
         "schema_version": version,
         "executors": executors,
-        "queues": [queue._asdict() for queue in diagnosis.queues],
+        "queues": [{**queue._asdict(), "limits": _limits(diagnosis, queue.name)} for queue in diagnosis.queues],
         "versions": [its._asdict() for its in diagnosis.versions],
         "workflows": [{**asdict(finding), "cause": finding.cause.value} for finding in diagnosis.findings],
     }
@@ -112,12 +114,12 @@ def _show(diagnosis: Diagnosis, location: str, version: int) -> None:
             str(queue.delayed),
             str(queue.running),
             None if queue.oldest_ms is None else in_words(queue.oldest_ms),
+            _limits(diagnosis, queue.name),
         )
         for queue in diagnosis.queues
     ]
-    write_table(
-        "Queues", ("queue", "version", "waiting", "delayed", "running", "oldest waits"), queues, "The queues are empty."
-    )
+    queue_heads = ("queue", "version", "waiting", "delayed", "running", "oldest waits", "limits")
+    write_table("Queues", queue_heads, queues, "The queues are empty.")
     alive = {one.application_version for one in diagnosis.executors if one.is_alive}
     versions = [
         (
@@ -143,6 +145,12 @@ def _show(diagnosis: Diagnosis, location: str, version: int) -> None:
     ]
     workflow_heads = ("workflow", "name", "cause", "what that means")
     write_table("Workflows that do not move", workflow_heads, workflows, "No workflow stands still.", is_whole=True)
+
+
+def _limits(diagnosis: Diagnosis, queue_name: str) -> str | None:
+    """The limits of a queue in words; ``None`` if nobody who is alive listens to it and tells."""
+    rules = diagnosis.rules_of(queue_name)
+    return " or ".join(its.limits or "none" for its in rules) if rules else None
 
 
 def _named(finding: Finding) -> str:
