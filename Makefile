@@ -5,11 +5,11 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint typing format chaos crash differential replay bench integrations clean
+.PHONY: help demo test lint typing format chaos crash differential replay bench docs docs-serve integrations clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: .venv/.core ## Run the demo
 	@$(BIN)/dbos demo
@@ -47,11 +47,18 @@ chaos: .venv/.installed ## Kill, stop, cut off and restart everything [SECONDS=1
 bench: .venv/.installed ## Run the benchmarks
 	@$(BIN)/python benchmarks/run.py
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: .venv/.installed ## Build the documentation site into site/
+	@$(BIN)/mkdocs build --strict
+
+docs-serve: .venv/.installed ## Show the documentation site while you write
+	@$(BIN)/mkdocs serve
+
 integrations: .venv/.installed ## Run agents of published integrations, killed and resumed
 	@$(BIN)/python integrations/run.py
 
 clean: ## Remove the environment and all caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "dbos needs Python 3.10 or newer; try: make PYTHON=python3.12")'

@@ -1,7 +1,5 @@
 """The exceptions that the library raises.
 
-::
-
     Exception
     └── DBOSException                                    everything below, with a code
         ├── DBOSInitializationError                      configuration, database, life cycle

@@ -1,0 +1,65 @@
+"""Pages that have files in them, by their titles, are carried out from the first command to the last one.
+
+By default they run in the environment of the tests. ``FRESH=1 pytest tests/docs/test_stories.py -k tutorial`` makes the
+environment that the tutorial makes, and installs the library from this checkout.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, fences_of
+from tests.docs.sessions import Session
+from tests.support.processes import ROOT
+
+IS_FRESH = bool(os.environ.get("FRESH"))
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+STORIES = [path for path in DOCUMENTS if any(fence.title for fence in fences_of(path.read_text(encoding="utf-8")))]
+
+ALREADY_THERE = {
+    "python3 -m venv .venv": "true",
+    ". .venv/bin/activate": f"PATH={Path(sys.executable).parent}:$PATH",
+    "pip install --quiet ../dbos": "true",
+}
+"""What stands for the lines that make the environment, where there is one."""
+
+
+@pytest.mark.timeout(600 if IS_FRESH else 120)
+@pytest.mark.parametrize("story", STORIES, ids=lambda path: path.stem)
+def test_story_is_true_to_its_last_line(story: Path, tmp_path: Path) -> None:
+    (tmp_path / "dbos").symlink_to(ROOT)
+    _carry_out(story.read_text(encoding="utf-8"), tmp_path)
+
+
+def test_tutorial_has_all_the_lines_that_are_skipped() -> None:
+    lines = TUTORIAL.read_text(encoding="utf-8").splitlines()
+    assert [line for line in ALREADY_THERE if f"$ {line}" not in lines] == []
+
+
+def test_story_that_shows_what_is_not_printed_is_noticed(tmp_path: Path) -> None:
+    """The check of this module, on stories that are not true."""
+    shown = "```console\n$ echo one\none\n```\n"
+    _carry_out(shown, tmp_path)
+    for story in (shown.replace("\none", "\ntwo"), shown.replace("one\none", "one"), shown.replace("echo", "false ")):
+        with pytest.raises(AssertionError):
+            _carry_out(story, tmp_path)
+
+
+def _carry_out(text: str, directory: Path) -> None:
+    unset = ("DBOS__APPVERSION", "DBOS__VMID", "DBOS__APPID", "DBOS_SYSTEM_DATABASE_URL")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    path = [] if IS_FRESH else [str(ROOT / "src"), *filter(None, [environment.pop("PYTHONPATH", None)])]
+    session = Session(
+        directory,
+        {**environment, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
+        lambda line: line if IS_FRESH else ALREADY_THERE.get(line, line),
+    )
+    try:
+        session.carry_out(text)
+    finally:
+        session.close()
