@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from dbos import DBOS
-from dbos.edges.admin import guards, serving
+from dbos.edges import guards, serving
 from dbos.error import DBOSInitializationError
 from tests.support.admin import AdminApp, admin_client, admin_port
 from tests.support.apps import PATIENCE_S, eventually
@@ -373,7 +373,7 @@ PROGRAM = """
     from dbos import DBOS
     DBOS(config={"name": "app", "system_database_url": sys.argv[1], "run_admin_server": sys.argv[2] == "on"})
     DBOS.launch()
-    heavy = {"starlette", "uvicorn", "anyio", "h11", "click", "rich", "yaml", "dbos.edges.admin.serving"}
+    heavy = {"starlette", "uvicorn", "anyio", "h11", "click", "rich", "yaml", "jinja2", "dbos.edges.serving"}
     print(sorted(heavy & set(sys.modules)), "dbos.edges.admin.listener" in sys.modules)
     DBOS.destroy()
 """

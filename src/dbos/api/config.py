@@ -72,6 +72,8 @@ class DBOSConfig(TypedDict, total=False):
         admin_host: The address it listens at. Default: ``127.0.0.1``. Any other but the loopback ones needs a token.
         admin_token: What its clients have to show, of at least 16 characters. The environment variable
             ``DBOS__ADMIN_TOKEN`` wins. Default: none.
+        admin_console_writes: Whether the console that it serves at ``/console`` may cancel, resume, fork and delete
+            workflows, and steer schedules. Default: False.
         retention: For how long workflows that have ended are kept; see ``RetentionConfig``. Default: for ever.
     """
 
@@ -108,6 +110,7 @@ class DBOSConfig(TypedDict, total=False):
     admin_port: int | None
     admin_host: str | None
     admin_token: str | None
+    admin_console_writes: bool | None
 
     retention: RetentionConfig | None
 
@@ -122,11 +125,13 @@ class AdminSettings:
         host: An address of this machine.
         port: 0 for any free one.
         token: What requests must show; ``None`` for nothing, on a loopback address only.
+        allows_console_writes: Whether its console may change something.
     """
 
     host: str
     port: int
     token: str | None = field(repr=False)
+    allows_console_writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +193,7 @@ _STRINGS = (
     "admin_host",
     "admin_token",
 )
-_BOOLEANS = ("enable_patching", "use_listen_notify", "enable_otlp", "run_admin_server")
+_BOOLEANS = ("enable_patching", "use_listen_notify", "enable_otlp", "run_admin_server", "admin_console_writes")
 _INTEGERS = {
     "sys_db_pool_size": (1, 10_000),
     "max_executor_threads": (1, 1_000_000),
@@ -351,12 +356,18 @@ def _admin_settings(given: Mapping[str, Any]) -> AdminSettings | None:
             "environment variable DBOS__ADMIN_TOKEN), which clients of the admin server then have to show; or leave "
             "admin_host out."
         )
-    if token is not None and not (token.isascii() and token.isprintable() and len(token) >= _MIN_TOKEN_CHARS):
+    if token is not None:
+        check_token(token, "Configuration: admin_token")
+    return AdminSettings(host, _admin_port(given), token, given.get("admin_console_writes", False))
+
+
+def check_token(token: str, what: str) -> None:
+    """Raise ``DBOSInitializationError`` if the token can be guessed, or cannot be sent. ``what`` is what it is."""
+    if not (token.isascii() and token.isprintable() and len(token) >= _MIN_TOKEN_CHARS):
         raise DBOSInitializationError(
-            f"Configuration: admin_token must be at least {_MIN_TOKEN_CHARS} printable ASCII characters that nobody "
-            "can guess. Make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+            f"{what} must be at least {_MIN_TOKEN_CHARS} printable ASCII characters that nobody can guess. "
+            "Make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
         )
-    return AdminSettings(host, _admin_port(given), token)
 
 
 def _admin_port(given: Mapping[str, Any]) -> int:

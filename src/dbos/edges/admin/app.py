@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dbos.api.config import AdminSettings, is_loopback
 from dbos.api.instance import new_workflow_id
@@ -27,8 +28,8 @@ from dbos.edges.admin.bodies import (
     read_object,
     read_version,
 )
-from dbos.edges.admin.guards import ANSWER_TIMEOUT_S, FAILED, HEALTH_PATH, Guards, Refused, json_response
 from dbos.edges.admin.openapi import description
+from dbos.edges.guards import ANSWER_TIMEOUT_S, FAILED, HEALTH_PATH, Entrance, Guards, Refused, json_response
 from dbos.edges.records import Record, http_step, http_workflow
 from dbos.error import DBOSNonExistentWorkflowError, DBOSWorkflowConflictIDError
 from dbos.model.limits import check_known_id
@@ -43,21 +44,42 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CONSOLE_PATH = "/console"
+
 _PATIENCE_S = ANSWER_TIMEOUT_S * 0.8
 """How long a request waits for work that goes on without it."""
 
 
 def admin_app(executor: Executor, settings: AdminSettings) -> Guards:
     """The application for one launched executor, behind its guards."""
-    return Guards(_Endpoints(executor).app(), settings)
+    console = _Console(executor, settings)
+    entrance = Entrance(settings.token, is_local=is_loopback(settings.host), pages=CONSOLE_PATH)
+    return Guards(_Endpoints(executor).app(console), entrance)
+
+
+class _Console:
+    """The console, imported when somebody first looks at it."""
+
+    def __init__(self, executor: Executor, settings: AdminSettings) -> None:
+        self._executor = executor
+        self._settings = settings
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            from dbos.edges.console.app import Console
+
+            self._app = Console(lambda: self._executor, allow_writes=self._settings.allows_console_writes).app()
+        await self._app(scope, receive, send)
 
 
 class _Endpoints:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def app(self) -> Starlette:
+    def app(self, console: ASGIApp) -> Starlette:
         routes = [
+            Mount(CONSOLE_PATH, console),
             Route(HEALTH_PATH, self.health, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/deactivate", self.deactivate, methods=["GET", "POST"]),

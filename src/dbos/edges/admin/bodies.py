@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from dbos.api.reads import workflow_filter
-from dbos.edges.admin.guards import Refused
+from dbos.edges.guards import Refused
 from dbos.model.limits import check_key, check_workflow_id
 from dbos.storage.reads import WorkflowFilter
 

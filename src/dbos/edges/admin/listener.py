@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import selectors
 import socket
 import threading
 from typing import TYPE_CHECKING
 
 from dbos.api.config import AdminSettings
+from dbos.edges.listening import listen
 
 if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
@@ -23,8 +23,6 @@ _logger = logging.getLogger("dbos")
 
 _STOP_S = 0.08
 """How long shutdown waits for the thread, which may be importing just now."""
-
-_BACKLOG = 64
 
 
 class AdminServer:
@@ -48,7 +46,7 @@ class AdminServer:
         """Listen. If that is not possible, a warning says so."""
         settings = self.settings
         try:
-            self._listener = _listen(settings.host, settings.port)
+            self._listener = listen(settings.host, settings.port)
         except OSError as error:
             self._close()
             _logger.warning(
@@ -89,33 +87,14 @@ class AdminServer:
                 selector.select()
             if self._is_stopping:
                 return
-            from dbos.edges.admin.serving import serve
+            from dbos.edges.admin.app import admin_app
+            from dbos.edges.serving import serve
 
             if not self._is_stopping:
-                serve(self._executor, self.settings, self._listener, self._stops)
+                serve(admin_app(self._executor, self.settings), self._listener, self._stops)
         except Exception as error:
             if not self._is_stopping:
                 _logger.error("The admin server has failed, this process runs on without it: %r", error)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    # As bytes, as the codec for names of other alphabets takes longer to load than all the rest of this.
-    name = host.encode() if host.isascii() else host
-    family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        if os.name == "posix":
-            # A port that was just freed may be taken again. (Elsewhere this would take one that is in use.)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def start(executor: Executor, settings: AdminSettings) -> AdminServer:

@@ -158,9 +158,9 @@ def connected(place: Place, application_url: str | None = None) -> Generator[Gat
 
 
 @contextlib.contextmanager
-def initialization_fails() -> Generator[None, None, None]:
-    """End the command if the database cannot be used."""
+def initialization_fails(code: Exit = Exit.NO_DATABASE) -> Generator[None, None, None]:
+    """End the command if the database cannot be used, or what else is set up."""
     try:
         yield
     except DBOSInitializationError as error:
-        fail(str(error.message), Exit.NO_DATABASE)
+        fail(str(error.message), code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dbos.edges.cli.console import console
 from dbos.edges.cli.databases import migrate, reset
 from dbos.edges.cli.demo import demo
 from dbos.edges.cli.doctor import doctor
@@ -33,7 +34,7 @@ def version() -> None:
     click.echo(version_of("dbos"))
 
 
-for command in (workflow, doctor, prune, migrate, reset, init, start, postgres, demo):
+for command in (workflow, doctor, console, prune, migrate, reset, init, start, postgres, demo):
     main.add_command(command)
 for command in (export_workflows, import_workflows):
     workflow.add_command(command)

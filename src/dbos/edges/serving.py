@@ -1,4 +1,4 @@
-"""Serves the admin application's HTTP on an open socket, until another one tells to stop.
+"""Serves an application's HTTP on an open socket, until another one tells to stop.
 
 Uvicorn's protocol, without its server: that installs handlers of signals, sets up loggers that the application's own
 uvicorn uses too, and takes its time to stop.
@@ -9,17 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
-
-from dbos.api.config import AdminSettings
-from dbos.edges.admin.app import admin_app
-
-if TYPE_CHECKING:
-    from dbos.runtime.executor import Executor
 
 _logger = logging.getLogger("dbos.admin")
 
@@ -49,15 +44,15 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
 
-def serve(executor: Executor, settings: AdminSettings, listener: socket.socket, stops: socket.socket) -> None:
+def serve(app: ASGIApp, listener: socket.socket, stops: socket.socket) -> None:
     """Serve until the socket ``stops`` becomes readable; then break off what is under way."""
-    asyncio.run(_serve(executor, settings, listener, stops))
+    asyncio.run(_serve(app, listener, stops))
 
 
-async def _serve(executor: Executor, settings: AdminSettings, listener: socket.socket, stops: socket.socket) -> None:
+async def _serve(app: ASGIApp, listener: socket.socket, stops: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     config = Config(
-        admin_app(executor, settings),
+        app,
         http=_Protocol,
         ws="none",
         lifespan="off",

@@ -1,0 +1,64 @@
+"""The console: its pages, wherever it is served."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from dbos import DBOS
+from dbos.console import console_app
+from tests.support.admin import AdminApp, admin_client
+from tests.support.apps import App
+from tests.support.console import PATHS, Page, browse
+
+
+async def test_every_page_can_be_shown(application: App) -> None:
+    application.launch()
+    browser = browse(console_app(application.url))
+    for path in PATHS:
+        page = await browser.get(path)
+        assert page.all("html", lang="en")
+        assert len(page.all("h1")) == len(page.all("main")) == len(page.all("nav")) == 1
+        assert len(page.all("a", **{"aria-current": "page"})) == 1
+
+
+@pytest.mark.parametrize(("make", "prefix"), [(FastAPI, "/dbos"), (Starlette, "/a/b c")])
+async def test_it_can_be_mounted_anywhere(application: App, make: type[Starlette], prefix: str) -> None:
+    """It shows the DBOS of the process; every link stays below the mount."""
+    app = make()
+    app.mount(prefix, console_app())
+    browser = browse(app)
+    assert "launch" in (await browser.get(f"{prefix}/", status=503)).text
+    application.launch()
+    for path in PATHS:
+        page = await browser.get(prefix + path)
+        quoted = prefix.replace(" ", "%20")
+        assert all(link.startswith((f"{quoted}/", "#")) for link in page.links), page.links
+        for its in page.all("script") + page.all("link"):
+            address = its.get("src") or its["href"] or ""
+            assert address.startswith(f"{quoted}/static/")
+            assert (await browser.client.get(address)).status_code == 200
+    assert (await browser.get(f"{prefix}/nothing", status=404)).links
+
+
+async def test_a_mount_in_a_mount(application: App) -> None:
+    application.launch()
+    inner = FastAPI()
+    inner.mount("/console", console_app())
+    page = await browse(Starlette(routes=[Mount("/inner", inner)])).get("/inner/console/")
+    assert "/inner/console/workflows" in page.links
+
+
+def test_the_admin_server_serves_it_read_only(application: App) -> None:
+    app = AdminApp(application.url)
+    app.launch()
+    with admin_client(follow_redirects=True) as client:
+        page = Page(client.get("/console").text)
+        assert "read-only" in page.text
+        assert "/console/workflows" in page.links
+    DBOS.destroy()
+    app.launch(admin_console_writes=True)
+    with admin_client() as client:
+        assert "read and write" in Page(client.get("/console/").text).text

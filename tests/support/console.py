@@ -1,0 +1,85 @@
+"""Consoles for tests: pages, read as browsers read them, and forms, sent as browsers send them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from dbos.console import console_app
+from dbos.edges.console.forms import TOKEN_FIELD
+
+PATHS = ("/", "/workflows", "/queues", "/schedules", "/executors")
+"""The pages that need no workflow."""
+
+
+class Page(HTMLParser):
+    """A page as somebody sees it: its words, its links, its forms."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    @property
+    def text(self) -> str:
+        """Its words, with one space between them."""
+        return re.sub(r"\s+", " ", "".join(self.words)).strip()
+
+    def all(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
+        """The attributes of all elements of this name that have these."""
+        return [its for name, its in self.tags if name == tag and attributes.items() <= its.items()]
+
+    @property
+    def links(self) -> list[str]:
+        return [its["href"] or "" for its in self.all("a")]
+
+    @property
+    def token(self) -> str:
+        """The token of its forms; empty if it has none."""
+        fields = self.all("input", name=TOKEN_FIELD)
+        return (fields[0]["value"] or "") if fields else ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+class Browser:
+    """Reads pages and sends forms. It keeps cookies, and follows redirections."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+
+    async def get(self, path: str, status: int = 200, **query: Any) -> Page:
+        """Read a page."""
+        answer = await self.client.get(path, params=query or None)
+        assert answer.status_code == status, answer.text
+        return Page(answer.text)
+
+    async def send(self, path: str, page: Page, status: int = 200, **fields: Any) -> Page:
+        """Send a form of the page; returns the page that is shown then."""
+        answer = await self.client.post(path, data={TOKEN_FIELD: page.token, **fields})
+        assert answer.status_code == status, answer.text
+        return Page(answer.text)
+
+
+def browse(app: ASGIApp, base_url: str = "http://console.example") -> Browser:
+    """A browser of the application."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return Browser(httpx.AsyncClient(transport=transport, base_url=base_url, follow_redirects=True, timeout=30))
+
+
+@contextmanager
+def console_on(url: str, **options: Any) -> Iterator[Browser]:
+    """A browser of a console of its own on the database."""
+    yield browse(console_app(url, **options))
