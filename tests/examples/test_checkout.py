@@ -94,9 +94,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(database_url: str, spawn: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    for name in ("DBOS__APPVERSION", "DBOS__VMID", "DBOS__APPID"):
-        monkeypatch.delenv(name, raising=False)
+def shop(database_url: str, spawn: Spawner, tmp_path: Path) -> Iterator[Shop]:
     yield Shop(database_url, spawn, tmp_path)
     DBOS.destroy()
 
@@ -141,9 +139,8 @@ def test_widget_that_nobody_pays_for_is_put_back_when_the_time_is_over(shop: Sho
         assert shop.steps(order) == {"reserved": (1, 1), "cancelled": (1, 1)}
 
 
-def test_shop_without_a_crash(spawn: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shop_without_a_crash(spawn: Spawner, tmp_path: Path) -> None:
     """As the example's README runs it: the page, the default database, and what is refused."""
-    monkeypatch.delenv("DBOS_SYSTEM_DATABASE_URL", raising=False)
     port = free_port()
     server = spawn(FOLDER / "main.py", env={"PORT": str(port)})
 

@@ -55,12 +55,6 @@ WATCHED = f"""
 """
 
 
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DBOS__APPVERSION", "DBOS__VMID", "DBOS__APPID", "DBOS_SYSTEM_DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def pages_of(job: str) -> list[str]:
     return [f"{job} {page}" for page in PAGES]
 
