@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-
 SETTINGS = ("DBOS__APPVERSION", "DBOS__VMID", "DBOS__APPID", "DBOS_SYSTEM_DATABASE_URL")
 
 

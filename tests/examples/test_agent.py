@@ -49,7 +49,7 @@ WATCHED = f"""
             ledger.record("ledger", does=name)
             result = tool.function(key, **arguments)
             if name == os.environ.get("HOLD"):
-                print("holding", name, flush=True)
+                print(f"holding {{name}}\\n", end="", flush=True)
                 threading.Event().wait()
             return result
         return dataclasses.replace(tool, function=watch)

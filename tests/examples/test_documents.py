@@ -44,7 +44,7 @@ WATCHED = f"""
     def watch(document):
         ledger.record("ledger", document=document.name)
         if document.name == os.environ.get("HOLD"):
-            print("holding", document.name, flush=True)
+            print(f"holding {{document.name}}\\n", end="", flush=True)
             threading.Event().wait()
         return text_of(document)
 
