@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
 
 import model
 import tools
-from model import Message
+from model import Message, ToolCall
 from tools import TOOLS
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -39,7 +38,7 @@ def agent(task: str) -> str:
     for _ in range(MAX_TURNS):
         message = ask_model(conversation)
         add(message)
-        calls = message.get("tool_calls") or []
+        calls = calls_in(message)
         if not calls:
             return str(message["content"])
         for call in calls:
@@ -47,7 +46,12 @@ def agent(task: str) -> str:
     raise RuntimeError(f"The model came to no answer in {MAX_TURNS} turns.")
 
 
-def carry_out(call: dict[str, Any]) -> str:
+def calls_in(message: Message) -> list[ToolCall]:
+    """The tool calls that the model asks for; none if this is its answer."""
+    return message.get("tool_calls") or []
+
+
+def carry_out(call: ToolCall) -> str:
     """What comes of a tool call, as the model is told. Part of the workflow, so it does nothing itself."""
     name = call["function"]["name"]
     try:
@@ -115,7 +119,7 @@ def show(message: Message, run: str) -> None:
     """Print a message, and what a human has to do about it."""
     if message["content"]:
         print(f"{message['role']}: {message['content']}", flush=True)
-    for call in message.get("tool_calls") or []:
+    for call in calls_in(message):
         function = call["function"]
         print(f"{message['role']}: call {function['name']} {function['arguments']}", flush=True)
         if function["name"] in TOOLS and TOOLS[function["name"]].needs_approval:

@@ -18,6 +18,9 @@ from tools import TOOLS
 Message = dict[str, Any]
 """One message of a conversation: a ``role``, the ``content``, and of the model maybe ``tool_calls``."""
 
+ToolCall = dict[str, Any]
+"""What the model wants to be done: an ``id``, and a ``function`` with its ``name`` and its ``arguments`` in JSON."""
+
 
 def next_message(conversation: Sequence[Message]) -> Message:
     """What the model says to a conversation: an answer, or the tools that it wants to be called.

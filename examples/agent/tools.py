@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 ORDERS = {
     7: "a blue teapot for 30 coins; arrived broken, says the carrier",
@@ -64,9 +65,11 @@ def parse(name: str, arguments: str) -> dict[str, int]:
     """
     if name not in TOOLS:
         raise ValueError(f"there is no tool {name}")
-    parameters, values = TOOLS[name].parameters, json.loads(arguments)
-    if not isinstance(values, dict) or values.keys() != parameters.keys():
-        raise ValueError(f"{name} takes {', '.join(parameters)}")
-    if not all(type(value) is int and 0 < value < 1_000_000 for value in values.values()):
+    values: Any = json.loads(arguments)
+    try:
+        numbers = {parameter: values[parameter] for parameter in TOOLS[name].parameters}
+    except (KeyError, TypeError):
+        raise ValueError(f"{name} takes {', '.join(TOOLS[name].parameters)}") from None
+    if not all(type(number) is int and 0 < number < 1_000_000 for number in numbers.values()):
         raise ValueError(f"{name} takes whole numbers from 1 to 999999")
-    return values
+    return numbers

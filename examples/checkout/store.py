@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 
 WIDGETS = 12
@@ -46,7 +46,7 @@ def in_stock() -> int:
 
 
 @contextmanager
-def shop() -> Iterator[sqlite3.Connection]:
+def shop() -> Generator[sqlite3.Connection, None, None]:
     """A connection and a transaction."""
     with closing(sqlite3.connect(os.environ.get("SHOP_FILE", "shop.sqlite"))) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, status TEXT NOT NULL)")

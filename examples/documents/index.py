@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 
 
@@ -27,7 +27,7 @@ def search(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def index() -> Iterator[sqlite3.Connection]:
+def index() -> Generator[sqlite3.Connection, None, None]:
     """A connection and a transaction. Several threads may write: each waits until the one before has committed."""
     with closing(sqlite3.connect(os.environ.get("INDEX_FILE", "index.sqlite"), timeout=30)) as connection, connection:
         connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(document, number UNINDEXED, text)")

@@ -46,7 +46,7 @@ def ask(city: str) -> int | None:
     return fetch(city)
 
 
-@DBOS.step(retries_allowed=True, max_attempts=6, interval_seconds=0.5, backoff_rate=2)
+@DBOS.step(retries_allowed=True, max_attempts=8, interval_seconds=0.5, backoff_rate=2)
 def fetch(city: str) -> int | None:
     """One request. That there is no such city (404) is an answer.
 

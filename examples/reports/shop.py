@@ -6,7 +6,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 
@@ -27,7 +27,7 @@ def opened_at() -> datetime | None:
 
 
 @contextmanager
-def sales() -> Iterator[sqlite3.Connection]:
+def sales() -> Generator[sqlite3.Connection, None, None]:
     """A connection and a transaction that nobody else writes beside."""
     with closing(sqlite3.connect(SHOP_FILE, timeout=30, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -49,7 +49,7 @@ def test_killed_survey_asks_again_only_for_what_was_not_recorded(database_url: s
 
 
 def test_survey_without_a_crash(spawn: Spawner) -> None:
-    """As the example's README runs it: the default database. The API refuses some requests, if this machine is quick."""
+    """As the example's README runs it: the default database. Some requests are refused, if the machine is quick."""
     api = start_api(spawn, {"ALLOWED_PER_SECOND": "20", "FAILS_EACH": "1000"})
     settings = {"API_URL": api, "REQUESTS_PER_SECOND": "1000"}
     survey = spawn(FOLDER / "main.py", "monday", env=settings)
