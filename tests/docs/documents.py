@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.support.processes import ROOT
 
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").rglob("README.md"))
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *EXAMPLES, *sorted((ROOT / "docs").rglob("*.md"))]
 
 NO_RUN = "<!-- no-run -->"
 OUTPUT = "<!-- output -->"
