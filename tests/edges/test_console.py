@@ -20,7 +20,7 @@ async def test_every_page_can_be_shown(application: App) -> None:
     for path in PATHS:
         page = await browser.get(path)
         assert page.all("html", lang="en")
-        assert len(page.all("h1")) == len(page.all("main")) == len(page.all("nav")) == 1
+        assert len(page.all("h1")) == len(page.all("main")) == len(page.all("nav", **{"aria-label": "Main"})) == 1
         assert len(page.all("a", **{"aria-current": "page"})) == 1
 
 
@@ -30,7 +30,7 @@ async def test_it_can_be_mounted_anywhere(application: App, make: type[Starlette
     app = make()
     app.mount(prefix, console_app())
     browser = browse(app)
-    assert "launch" in (await browser.get(f"{prefix}/", status=503)).text
+    assert "launch" in (await browser.get(f"{prefix}/", expect=503)).text
     application.launch()
     for path in PATHS:
         page = await browser.get(prefix + path)
@@ -40,7 +40,7 @@ async def test_it_can_be_mounted_anywhere(application: App, make: type[Starlette
             address = its.get("src") or its["href"] or ""
             assert address.startswith(f"{quoted}/static/")
             assert (await browser.client.get(address)).status_code == 200
-    assert (await browser.get(f"{prefix}/nothing", status=404)).links
+    assert (await browser.get(f"{prefix}/nothing", expect=404)).links
 
 
 async def test_a_mount_in_a_mount(application: App) -> None:

@@ -60,16 +60,16 @@ class Browser:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
 
-    async def get(self, path: str, status: int = 200, **query: Any) -> Page:
+    async def get(self, path: str, expect: int = 200, **query: Any) -> Page:
         """Read a page."""
         answer = await self.client.get(path, params=query or None)
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == expect, answer.text
         return Page(answer.text)
 
-    async def send(self, path: str, page: Page, status: int = 200, **fields: Any) -> Page:
+    async def send(self, path: str, page: Page, expect: int = 200, **fields: Any) -> Page:
         """Send a form of the page; returns the page that is shown then."""
         answer = await self.client.post(path, data={TOKEN_FIELD: page.token, **fields})
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == expect, answer.text
         return Page(answer.text)
 
 
@@ -82,4 +82,6 @@ def browse(app: ASGIApp, base_url: str = "http://console.example") -> Browser:
 @contextmanager
 def console_on(url: str, **options: Any) -> Iterator[Browser]:
     """A browser of a console of its own on the database."""
-    yield browse(console_app(url, **options))
+    app = console_app(url, **options)
+    yield browse(app)
+    app.close()

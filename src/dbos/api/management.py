@@ -100,12 +100,11 @@ def _delete_core(
 ) -> Core[Ending[None]]:
     for workflow_id in workflow_ids:
         check_known_id(workflow_id)
-    return recorded_call(
-        "DBOS.deleteWorkflow",
-        f"DBOS.{method}",
-        lambda gateway: management.delete_workflows(gateway, workflow_ids, with_descendants=delete_children),
-        client,
-    )
+
+    def call(gateway: Gateway) -> None:
+        management.delete_workflows(gateway, workflow_ids, with_descendants=delete_children)
+
+    return recorded_call("DBOS.deleteWorkflow", f"DBOS.{method}", call, client)
 
 
 def _check_step(step: object) -> int:

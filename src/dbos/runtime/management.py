@@ -12,7 +12,14 @@ from dbos.storage.management import IdTaken, NoSuchWorkflow, cancel, delete, for
 
 def cancel_workflow(gateway: Gateway, workflow_id: str) -> None:
     """Cancel a workflow, if it has not ended: its run stops before its next step, and from any wait."""
-    gateway.cancelled(cancel(gateway.database, [workflow_id]))
+    cancel_workflows(gateway, [workflow_id])
+
+
+def cancel_workflows(gateway: Gateway, workflow_ids: Sequence[str]) -> list[str]:
+    """Cancel those of the workflows that have not ended; returns which."""
+    cancelled = cancel(gateway.database, workflow_ids)
+    gateway.cancelled(cancelled)
+    return [workflow.workflow_id for workflow in cancelled]
 
 
 def resume_workflow(gateway: Gateway, workflow_id: str) -> None:
@@ -58,9 +65,11 @@ def fork_workflow(
     return new_id
 
 
-def delete_workflows(gateway: Gateway, workflow_ids: Sequence[str], *, with_descendants: bool) -> None:
-    """Delete workflows, those of them that there are, with all that belongs to them; their runs stop."""
+def delete_workflows(gateway: Gateway, workflow_ids: Sequence[str], *, with_descendants: bool) -> list[str]:
+    """Delete workflows, those of them that there are, with all that belongs to them; returns which. Their runs stop."""
     deleted = delete(gateway.database, workflow_ids, with_descendants=with_descendants)
     gateway.deleted(deleted)
     # Also those that were deleted before: maybe only by half.
-    gateway.application.forget({*workflow_ids, *(workflow.workflow_id for workflow in deleted)})
+    ids = [workflow.workflow_id for workflow in deleted]
+    gateway.application.forget({*workflow_ids, *ids})
+    return ids

@@ -104,7 +104,7 @@ def read_workflows(database: Database, wanted: WorkflowFilter) -> list[WorkflowR
     """The workflows that the filter asks for, oldest first unless it says otherwise."""
     inputs = "inputs" if wanted.load_input else "NULL"
     columns = _COLUMNS.replace("{values}", inputs + (", output, error" if wanted.load_output else ", NULL, NULL"))
-    conditions, parameters = _conditions(wanted)
+    conditions, parameters = conditions_of(wanted)
     direction = "DESC" if wanted.sort_desc else "ASC"
     statement = f"SELECT {columns} FROM {{schema}}workflow_status"
     if conditions:
@@ -166,7 +166,8 @@ def live_only() -> str:
     return _has_status(sorted(LIVE))
 
 
-def _conditions(wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:
+def conditions_of(wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:
+    """The conditions that a workflow meets that the filter asks for, and the parameters in them."""
     conditions: list[str] = []
     parameters: dict[str, Any] = {}
     memberships: tuple[tuple[str, Sequence[str] | None], ...] = (

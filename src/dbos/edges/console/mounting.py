@@ -19,6 +19,19 @@ POOL_SIZE = 4
 """How many database connections a console has that opens its own."""
 
 
+class ConsoleApp(Guards):
+    """The console as an ASGI application. ``close`` closes the connections that it has opened."""
+
+    def __init__(self, app: ASGIApp, entrance: Entrance, opened: Opened | None) -> None:
+        super().__init__(app, entrance)
+        self._opened = opened
+
+    def close(self) -> None:
+        """Close the connections to its own database, if it has any; the next request would open it again."""
+        if self._opened is not None:
+            self._opened.close()
+
+
 def console_app(
     system_database_url: str | None = None,
     *,
@@ -26,7 +39,7 @@ def console_app(
     token: str | None = None,
     secret: str | None = None,
     dbos_system_schema: str = "dbos",
-) -> ASGIApp:
+) -> ConsoleApp:
     """The console as an ASGI application, to be mounted anywhere: ``app.mount("/dbos", console_app())``.
 
     Whoever reaches it sees all workflows with their inputs and outputs: mount it where only those come who may, or set
@@ -47,9 +60,9 @@ def console_app(
     """
     if token is not None:
         check_token(token, "console_app: token")
-    find = _launched if system_database_url is None else Opened(system_database_url, dbos_system_schema)
-    console = Console(find, allow_writes=allow_writes, secret=secret)
-    return Guards(console.app(), Entrance(token, is_local=False, pages=""))
+    opened = None if system_database_url is None else Opened(system_database_url, dbos_system_schema)
+    console = Console(opened or _launched, allow_writes=allow_writes, secret=secret)
+    return ConsoleApp(console.app(), Entrance(token, is_local=False, pages=""), opened)
 
 
 def _launched() -> Gateway:

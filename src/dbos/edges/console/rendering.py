@@ -67,7 +67,9 @@ def moment(epoch_ms: int | None) -> str | Markup:
 
 def words(milliseconds: float | None) -> str:
     """A length of time in words; a dash if there is none."""
-    return "–" if milliseconds is None else in_words(milliseconds)
+    if milliseconds is None:
+        return "–"
+    return f"{max(milliseconds, 0):.0f} ms" if milliseconds < 1000 else in_words(milliseconds)
 
 
 def stored(text: str | None, format: str | None) -> str:

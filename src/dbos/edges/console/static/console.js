@@ -25,3 +25,33 @@ document.addEventListener("htmx:after:swap", () => tell(""));
 for (const failure of ["htmx:error", "htmx:response:error"]) {
   document.addEventListener(failure, () => tell("Not up to date: the console does not answer."));
 }
+
+// Whoever has ticked boxes, or has scrolled, keeps the rows that are there; what is newer is told of above them.
+document.addEventListener("htmx:config:request", (event) => {
+  const rows = event.target.querySelector("[data-hold]");
+  if (rows && (rows.querySelector("tbody input:checked") || window.scrollY > 200)) {
+    event.detail.ctx.request.headers["Console-Hold"] = rows.dataset.hold;
+  }
+});
+
+// Ticking boxes: all at once, and how many there are.
+const boxes = () => [...document.querySelectorAll('tbody .pick input')];
+const count = () => {
+  const all = document.getElementById("pick-all");
+  const form = document.getElementById("bulk");
+  if (!form) return;
+  const picked = boxes().filter((box) => box.checked).length;
+  if (all) {
+    all.hidden = false;
+    all.checked = picked > 0 && picked === boxes().length;
+    all.indeterminate = picked > 0 && !all.checked;
+  }
+  document.getElementById("picked").textContent = picked ? `${picked} selected` : "None selected";
+  for (const button of form.querySelectorAll("button")) button.disabled = !picked;
+};
+document.addEventListener("change", (event) => {
+  if (event.target.id === "pick-all") for (const box of boxes()) box.checked = event.target.checked;
+  count();
+});
+document.addEventListener("htmx:after:swap", count);
+window.addEventListener("pageshow", count);
