@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dbos.runtime.executor import Executor
-from dbos.storage.diagnosis import read_queues, read_stalled, read_versions
+from dbos.storage.diagnosis import read_load, read_queues, read_stalled, read_versions
 from dbos.storage.retention import Place, delete_ended, find_live_before
 from tests.perf.test_listing_plans import cost
 from tests.perf.test_listing_plans import executor as executor  # a fixture
@@ -23,6 +23,7 @@ LOOKS: dict[str, Callable[[Executor], Any]] = {
     ),
     "what is live": lambda its: find_live_before(its.database, _NEWEST_MS, 50),
     "queues": lambda its: read_queues(its.database),
+    "load": lambda its: read_load(its.database),
     "versions": lambda its: read_versions(its.database),
     "what is stalled": lambda its: read_stalled(its.database, quiet_ms=0, examples=3, limit=50),
     "one by its id": lambda its: read_stalled(its.database, quiet_ms=0, examples=3, limit=50, ids=["w7"]),

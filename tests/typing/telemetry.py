@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from opentelemetry.trace import Span, Tracer
+from prometheus_client import REGISTRY
 from typing_extensions import assert_type
 
 from dbos import DBOS, WorkflowLogFilter
@@ -13,3 +14,5 @@ assert_type(DBOS.span, Span | None)
 assert_type(DBOS.tracer, Tracer)
 
 logging.StreamHandler().addFilter(WorkflowLogFilter())
+
+REGISTRY.register(DBOS.metrics_collector())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,28 @@ from dbos.runtime.context import CONTEXT, Context
 if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
     from dbos.runtime.gateway import Gateway
+    from dbos.runtime.observing import Observer
 
 _executor: Executor | None = None
+_observers: list[Observer] = []
+_lock = threading.Lock()
 
 
 def set_executor(executor: Executor | None) -> None:
     global _executor
-    _executor = executor
+    with _lock:
+        if executor is not None:
+            for observer in _observers:
+                executor.observe(observer)
+        _executor = executor
+
+
+def observe(observer: Observer) -> None:
+    """Tell the observer of what the launched executor does, and all that are launched later in this process."""
+    with _lock:
+        _observers.append(observer)
+        if _executor is not None:
+            _executor.observe(observer)
 
 
 def is_launched() -> bool:

@@ -1,4 +1,4 @@
-"""The properties of ``DBOS`` that lead to OpenTelemetry."""
+"""What of ``DBOS`` leads to OpenTelemetry, and to metrics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dbos.api.seams import load_edge
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
+    from prometheus_client.registry import Collector
 
 OTEL_PACKAGE = "dbos[otel]"
+METRICS_PACKAGE = "dbos[metrics]"
 
 
 class TelemetryMethods:
@@ -41,3 +43,16 @@ class TelemetryMethods:
             return executor.tracing.tracer
         tracer: Tracer = load_edge("telemetry.spans", OTEL_PACKAGE, "DBOS.tracer").process_tracer()
         return tracer
+
+    @classmethod
+    def metrics_collector(cls) -> Collector:
+        """The library's metrics, for a registry of ``prometheus_client``: ``REGISTRY.register(...)``.
+
+        It may be called before the launch, and then everything is measured from the launch on; otherwise from the first
+        call or scrape on. It gives the same object each time.
+
+        Raises:
+            DBOSInitializationError: prometheus_client is not installed.
+        """
+        collector: Collector = load_edge("metrics.collector", METRICS_PACKAGE, "DBOS.metrics_collector()").collector()
+        return collector

@@ -189,6 +189,15 @@ class Batch:
     """Sent from outside of workflows; those from workflows ride with their checkpoints."""
     runs: list[RunWrites] = field(default_factory=list[RunWrites])
 
+    @property
+    def writes(self) -> int:
+        """How many things are written: starts, messages, checkpoints, effects and outcomes."""
+        of_runs = sum(
+            len(run.checkpoints) + len(run.children) + len(run.step_effects) + (run.outcome is not None)
+            for run in self.runs
+        )
+        return len(self.starts) + len(self.messages) + of_runs
+
 
 @dataclass(frozen=True, slots=True)
 class Started:

@@ -108,6 +108,8 @@ class Duties:
         cancelled = cancel_overdue(self._executor.database)
         if cancelled:
             _logger.info("Workflows cancelled, as their deadlines have passed: %d", len(cancelled))
+            for observer in self._executor.observers:
+                observer.deadlines_passed([workflow.workflow_id for workflow in cancelled])
         self._executor.cancelled(cancelled)
         # For the deadlines that come next.
         self.attend_in(0)

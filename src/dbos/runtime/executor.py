@@ -29,6 +29,7 @@ from dbos.runtime.endings import Expected, shut_down_error
 from dbos.runtime.gateway import Gateway
 from dbos.runtime.interests import Interests
 from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S, LeaseKeeper
+from dbos.runtime.observing import ObservedStore, Observer
 from dbos.runtime.processes import this_process
 from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
@@ -129,6 +130,8 @@ class Executor(Gateway):
         self.is_closing = False
         self.tracing: Tracing | None = None
         """Makes spans of runs and steps, if that is wanted; set before the first one."""
+        self.observers: Sequence[Observer] = ()
+        """Who is told of what happens; see ``observe``."""
         self._keeper = LeaseKeeper(database, self, clock, settings.renew_interval_s, settings.lease_ttl_s)
         self._lease_lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -222,6 +225,13 @@ class Executor(Gateway):
         self._keeper.bury_the_gone()
         return self.recovery.make_pass(executor_ids)
 
+    def observe(self, observer: Observer) -> None:
+        """Tell this observer too of what happens from now on."""
+        if observer in self.observers:
+            return
+        self.observers = (*self.observers, observer)
+        self.journal.store = ObservedStore(batch_store(self.database), self.clock, self.observers)
+
     # -- identity
 
     @property
@@ -240,8 +250,19 @@ class Executor(Gateway):
             lease = self._new_lease()
             register_lease(self.database, lease)
             self.lease = lease
+        for observer in self.observers:
+            observer.lease_lost()
         # Under the lost one nothing could be claimed.
         self.waits.attend_now()
+
+    def buried(self, lease: Lease, reason: str, left_behind: int) -> None:
+        for observer in self.observers:
+            observer.executor_died(lease, reason, left_behind)
+
+    @property
+    def lease_age_s(self) -> float:
+        """For how long the lease has not been renewed, in seconds."""
+        return self._keeper.renewed_ago_s
 
     def trusts_lease(self, lease_id: str, now: float) -> bool:
         """Whether the lease is alive for certain, so that nobody else owns what was claimed under it."""

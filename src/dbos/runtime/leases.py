@@ -52,6 +52,10 @@ class LeaseHolder(Protocol):
         """Take up what nobody runs."""
         ...
 
+    def buried(self, lease: Lease, reason: str, left_behind: int) -> None:
+        """Another executor is dead, for this reason, and has left so many workflows behind."""
+        ...
+
 
 class LeaseKeeper:
     """Renews, watches, buries. See the module's description."""
@@ -86,6 +90,11 @@ class LeaseKeeper:
     def trusts(self, lease_id: str, now: float) -> bool:
         """Whether the lease is alive for certain: nobody buries it before it has stood still for its time to live."""
         return lease_id == self._holder.lease.lease_id and now - self._renewed_at < self._ttl_s
+
+    @property
+    def renewed_ago_s(self) -> float:
+        """For how long the lease has not been renewed, in seconds."""
+        return self._clock.monotonic() - self._renewed_at
 
     def bury_the_gone(self) -> None:
         """Bury the leases of processes that are known to have ended."""
@@ -139,3 +148,4 @@ class LeaseKeeper:
                 "Executor %s (process %d on %s) is dead, as %s; it left %d workflows to be recovered",
                 *(lease.executor_id, lease.process.pid, lease.process.hostname, reason, left_behind),
             )
+            self._holder.buried(lease, reason, left_behind)

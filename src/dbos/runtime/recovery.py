@@ -124,7 +124,11 @@ class Recovery:
         with self._lock:
             # If another one is taken meanwhile, what was claimed under either is trusted less than it might be.
             lease_id = self._executor.lease_id
+            observers, clock = self._executor.observers, self._executor.clock
+            began = clock.monotonic()
             claimed = claim()
+            for observer in observers:
+                observer.claimed(claimed, clock.monotonic() - began)
             if not claimed:
                 return []
             known = [workflow.workflow_id for workflow in claimed if not workflow.is_fresh]
@@ -195,6 +199,8 @@ def _bury(run: Run) -> Core[Ending[Any]]:
     outcome = Outcome(MAX_RECOVERY_ATTEMPTS_EXCEEDED, None, None, None)
     answer = yield run.executor.journal.submit(run.log, outcome=outcome)
     run.accept(answer)
+    for observer in run.executor.observers:
+        observer.workflow_ended(run, outcome.status, None)
     return (yield from wait_for_end(run.executor, run.workflow_id))
 
 

@@ -13,7 +13,7 @@ from dbos.error import (
     DBOSNonExistentWorkflowError,
     DBOSWorkflowCancelledError,
 )
-from dbos.model.status import ERROR, SUCCESS
+from dbos.model.status import CANCELLED, ERROR, SUCCESS
 from dbos.model.values import Outcome
 from dbos.runtime.context import Context
 from dbos.runtime.drivers import Core, Ending, Offload, Raised, Returned, WorkflowCode, drive
@@ -124,6 +124,8 @@ def _stop(run: Run, stop: RunFenced | WorkflowDeleted | WriteRefused | DBOSWorkf
             with contextlib.suppress(Exception):
                 yield ticket
         run.executor.duties.release(run.workflow_id, run.log.token)
+        for observer in run.executor.observers:
+            observer.workflow_ended(run, CANCELLED, None)
         return Raised(DBOSAwaitedWorkflowCancelledError(run.workflow_id))
     # Another run owns the workflow: this one changes nothing any more, and ends as that one does.
     _logger.info("Workflow %s was taken over by another run; adopting its outcome", run.workflow_id)
@@ -156,6 +158,8 @@ def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
     except Exception as refusal:
         raise WriteRefused(refusal) from refusal
     run.accept(answer)
+    for observer in run.executor.observers:
+        observer.workflow_ended(run, outcome.status, ending.error if isinstance(ending, Raised) else None)
     return ending
 
 

@@ -77,7 +77,8 @@ def run_step(
     if recorded is not None:
         return run.replay(recorded)
     yield from run.barrier()
-    started_at_ms = run.executor.clock.now_ms()
+    clock, observers = run.executor.clock, run.executor.observers
+    started_at_ms, began = clock.now_ms(), clock.monotonic() if observers else 0.0
     if run.executor.tracing is not None:
         function = run.executor.tracing.step(run, function_id, rules.name, function)
     if rules.retries_allowed:
@@ -88,6 +89,8 @@ def run_step(
     # From here to the checkpoint nothing is awaited: a step that ended is recorded, whatever happens to the caller.
     if isinstance(ending, Raised):
         refuse_shutdown_noise(ending.error)
+    for observer in observers:
+        observer.step_ended(rules.name, clock.monotonic() - began)
     return run.checkpoint(function_id, rules.name, ending, started_at_ms)
 
 
@@ -135,6 +138,8 @@ def _attempt_all(
                 "Step %s of workflow %s failed at attempt %d of %d, trying again in %.1f s: %r",
                 *(rules.name, run.workflow_id, attempt + 1, rules.max_attempts, pause_s, ending.error),
             )
+            for observer in run.executor.observers:
+                observer.step_retried(rules.name)
             yield from run.pause(pause_s)
             pause_s = min(pause_s * rules.backoff_rate, MAX_RETRY_INTERVAL_S)
     return Raised(DBOSMaxStepRetriesExceeded(rules.name, rules.max_attempts, errors))

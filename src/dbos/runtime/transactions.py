@@ -73,6 +73,8 @@ def run_transaction(
     recorded = run.find_recorded(function_id, rules.name)
     if recorded is not None:
         return _replay(run, recorded)
+    clock, observers = run.executor.clock, run.executor.observers
+    began = clock.monotonic() if observers else 0.0
     if run.executor.tracing is not None:
         function = run.executor.tracing.step(run, function_id, rules.name, function)
 
@@ -95,6 +97,8 @@ def run_transaction(
         if isinstance(end, RecordedStep):
             return _replay(run, run.expect(end, rules.name))
         if end is not None:
+            for observer in observers:
+                observer.step_ended(rules.name, clock.monotonic() - began)
             return end
 
 

@@ -37,6 +37,11 @@ SELECT queue_name, application_version,
 FROM {{schema}}workflow_status WHERE queue_name IS NOT NULL AND {live_only()}
 GROUP BY queue_name, application_version ORDER BY queue_name, application_version"""
 
+_READ_LOAD = f"""
+SELECT name, status, queue_name, delay_until_epoch_ms IS NOT NULL, count(*), {{now}} - MIN(updated_at)
+FROM {{schema}}workflow_status WHERE {live_only()}
+GROUP BY name, status, queue_name, delay_until_epoch_ms IS NOT NULL"""
+
 _READ_STARTS = """
 SELECT queue_name, partition_key, count(*), MAX(period_ms) FROM {schema}queue_starts
 WHERE started_at IS NULL OR started_at > {now} - period_ms GROUP BY queue_name, partition_key"""
@@ -124,6 +129,18 @@ class QueueRow(NamedTuple):
     """For how long the oldest one that may be started has been waiting."""
 
 
+class LoadRow(NamedTuple):
+    """How many workflows of a function have not ended, on a queue or on none."""
+
+    name: str
+    status: str
+    queue_name: str | None
+    is_delayed: bool
+    workflows: int
+    oldest_ms: int
+    """For how long the oldest has been in this state."""
+
+
 class VersionRow(NamedTuple):
     """How many workflows of an application version have not ended; ``None`` stands for those that any may start."""
 
@@ -188,6 +205,12 @@ def read_queues(database: Database) -> list[QueueRow]:
     """What is on each queue."""
     rows = database.run("read_queues", lambda t: t.rows(_READ_QUEUES), "read")
     return [QueueRow._make((row[0], row[1], *map(int, row[2:5]), row[5])) for row in rows]
+
+
+def read_load(database: Database) -> list[LoadRow]:
+    """What has not ended, by function, status and queue."""
+    rows = database.run("read_load", lambda t: t.rows(_READ_LOAD), "read")
+    return [LoadRow(row[0], row[1], row[2], bool(row[3]), int(row[4]), max(0, int(row[5]))) for row in rows]
 
 
 def read_versions(database: Database) -> list[VersionRow]:

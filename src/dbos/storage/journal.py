@@ -105,7 +105,8 @@ class Journal:
         hold_back_s: float = 0.002,
         on_commit: Callable[[Batch, BatchAnswer], None] = lambda batch, answer: None,
     ) -> None:
-        self._store = store
+        self.store = store
+        """Where batches are committed; another one may take its place at any time."""
         self._clock = clock
         self._hold_back_s = hold_back_s
         self._on_commit = on_commit
@@ -272,7 +273,7 @@ class Journal:
         me = threading.get_ident()
         try:
             with self._lock:
-                has_room = self._leader is not None and len(self._beside) < self._store.parallel_commits
+                has_room = self._leader is not None and len(self._beside) < self.store.parallel_commits
                 if not has_room or ticket not in self._pending or ticket.has_followers:
                     return False
                 self._beside[me] = ticket
@@ -405,7 +406,7 @@ class Journal:
         tries_while_closing, waited_while_closing = 0, 0.0
         while True:
             try:
-                answer = self._store.commit(batch)
+                answer = self.store.commit(batch)
             except TransientStorageError as error:
                 if error.is_held_up and may_set_aside and (rest := self._set_aside(tickets)) is not None:
                     return self._commit(rest)
@@ -435,7 +436,7 @@ class Journal:
         """Set the tickets of runs aside whose rows somebody keeps locked; returns the others, ``None`` if it is all."""
         runs = [ticket for ticket in tickets if isinstance(ticket, Ticket)]
         try:
-            locked = self._store.held_up([ticket.log.workflow_id for ticket in runs])
+            locked = self.store.held_up([ticket.log.workflow_id for ticket in runs])
             aside = [ticket for ticket in runs if ticket.log.workflow_id in locked]
             if not aside:
                 return None

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dbos.api.config import AdminSettings, is_loopback
 from dbos.api.instance import new_workflow_id
+from dbos.api.seams import load_edge
+from dbos.api.telemetry_methods import METRICS_PACKAGE
 from dbos.edges.admin.bodies import (
     read_count,
     read_filter,
@@ -31,7 +33,7 @@ from dbos.edges.admin.bodies import (
 from dbos.edges.admin.openapi import description
 from dbos.edges.guards import ANSWER_TIMEOUT_S, FAILED, HEALTH_PATH, Entrance, Guards, Refused, json_response
 from dbos.edges.records import Record, http_step, http_workflow
-from dbos.error import DBOSNonExistentWorkflowError, DBOSWorkflowConflictIDError
+from dbos.error import DBOSInitializationError, DBOSNonExistentWorkflowError, DBOSWorkflowConflictIDError
 from dbos.model.limits import check_known_id
 from dbos.runtime.drivers import Offload
 from dbos.runtime.management import cancel_workflow, fork_workflow, resume_workflow
@@ -82,6 +84,7 @@ class _Endpoints:
             Mount(CONSOLE_PATH, console),
             Route(HEALTH_PATH, self.health, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
             Route("/deactivate", self.deactivate, methods=["GET", "POST"]),
             Route("/dbos-workflow-queues-metadata", self.queues_metadata, methods=["GET"]),
             Route("/dbos-workflow-recovery", self.recover, methods=["POST"]),
@@ -107,6 +110,15 @@ class _Endpoints:
 
     async def openapi(self, request: Request) -> Response:
         return json_response(description())
+
+    async def metrics(self, request: Request) -> Response:
+        try:
+            edge = load_edge("metrics.collector", METRICS_PACKAGE, "GET /metrics")
+        except DBOSInitializationError as error:
+            raise Refused(501, str(error)) from None
+        # What is held back is not waited for: also while the database is away there is much to tell.
+        text = await Offload(self._executor.threads.submit, edge.exposition).wait()
+        return Response(text, headers={"Cache-Control": "no-store"}, media_type=edge.CONTENT_TYPE)
 
     async def deactivate(self, request: Request) -> Response:
         if request.method == "GET" and not (request.client and is_loopback(request.client.host)):

@@ -137,6 +137,8 @@ def description() -> Schema:
 
 def _paths_of_process() -> Schema:
     text = _content({"type": "string"}, "text/plain")
+    metrics = _content({"type": "string"}, "application/openmetrics-text")
+    needs_package = {"501": "it needs pip install 'dbos[metrics]'"}
     ids: Schema = {"type": "array", "items": {"type": "string"}}
     labels: Schema = {"type": "array", "items": {"type": "string", "maxLength": 256, "pattern": r"^[^\x00]*$"}}
     collected: Schema = {
@@ -156,6 +158,7 @@ def _paths_of_process() -> Schema:
     times_out = "Cancel what was started before a moment"
     return {
         "/dbos-healthz": {"get": _operation("health", "Whether this process is there", text)},
+        "/metrics": {"get": _operation("metrics", "Metrics to scrape", metrics, also=needs_package)},
         "/deactivate": {
             "get": _operation("deactivate", deactivated, text, also={"405": "from other machines only by POST"}),
             "post": _operation("deactivateByPost", deactivated, text),
