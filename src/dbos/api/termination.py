@@ -2,8 +2,8 @@
 
 Without a handler Python ends at once, and other executors learn of it from the lease, seconds later. So ``launch``
 installs one, if it is called in the main thread and nobody else has said what SIGTERM does (also not that it is to be
-ignored): the handlers of web servers stay theirs. The process ends by the signal, as it would have. A second SIGTERM
-ends it at once.
+ignored): the handlers of web servers stay theirs. The process ends by the signal, as it would have; the first process
+of a container, which no signal ends, exits with the code that a shell gives to that. A second SIGTERM ends it at once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class TerminationHandler:
             # The second one, which may be our own; or in a forked process, which has nothing to hand back.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
-            return
+            # Still here: for the first process of a container, the system ignores the signal.
+            os._exit(128 + signal.SIGTERM)
         self._is_ending = True
         # Not here: the handler interrupts the main thread anywhere, also where it holds a lock that this needs.
         threading.Thread(target=self._end, name="dbos-termination").start()
