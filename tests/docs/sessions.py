@@ -75,7 +75,9 @@ class Session:
         """All that the document says. Fails with the first line that is not as it is shown."""
         for act in acts_of(text):
             if isinstance(act, File):
-                (self._working_directory() / act.name).write_text(act.text, encoding="utf-8")
+                file = self._working_directory() / act.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(act.text, encoding="utf-8")
             else:
                 self._type(act)
         self._run("true")
