@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dbos.model.queues import SEPARATOR
 from dbos.model.serving import Serving
 from dbos.model.values import ProcessIdentity
-from dbos.storage.database import Database
+from dbos.storage.database import Database, Transaction
 from dbos.storage.leases import read_serving
 from dbos.storage.reads import live_only
+from dbos.storage.schema import QUEUE_AND_VERSION, WAITS
 
 STALE_MS = 10_000
 """After how long without a renewal a lease is buried by other executors, unless they were set up otherwise."""
@@ -28,14 +30,38 @@ SELECT lease_id, executor_id, application_version, state, {now} - renewed_at, st
     CASE WHEN renewals > 0 THEN (renewed_at - started_at) / renewals ELSE 0 END, serves
 FROM {schema}executors ORDER BY state DESC, started_at"""
 
-_READ_QUEUES = f"""
-SELECT queue_name, application_version,
-    sum(CASE WHEN status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL THEN 1 ELSE 0 END),
-    sum(CASE WHEN status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL THEN 1 ELSE 0 END),
-    sum(CASE WHEN status = 'PENDING' THEN 1 ELSE 0 END),
-    {{now}} - MIN(CASE WHEN status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL THEN updated_at END)
-FROM {{schema}}workflow_status WHERE queue_name IS NOT NULL AND {live_only()}
-GROUP BY queue_name, application_version ORDER BY queue_name, application_version"""
+_MAX_KEYS = 1_000
+"""Of how many pairs of a queue and a version is told what waits; of others it is not."""
+
+_OF_KEY = f"FROM {{schema}}workflow_status WHERE {WAITS} AND {QUEUE_AND_VERSION} = found.key"
+
+# What waits may be much: it is counted in the index, key by key, and of its rows only the heads are read, of the most
+# and of the least urgent ones.
+_COUNT_WAITING = f"""
+WITH RECURSIVE found (key, place) AS (
+    SELECT * FROM (
+        SELECT {QUEUE_AND_VERSION}, 1 FROM {{schema}}workflow_status
+        WHERE {WAITS} AND {QUEUE_AND_VERSION} > '' ORDER BY {QUEUE_AND_VERSION} LIMIT 1) AS first
+    UNION ALL
+    SELECT (
+        SELECT {QUEUE_AND_VERSION} FROM {{schema}}workflow_status
+        WHERE {WAITS} AND {QUEUE_AND_VERSION} > found.key ORDER BY {QUEUE_AND_VERSION} LIMIT 1), place + 1
+    FROM found WHERE found.key IS NOT NULL AND place < {_MAX_KEYS}
+)
+SELECT key, (SELECT count(*) {_OF_KEY}),
+    {{now}} - (SELECT updated_at {_OF_KEY} ORDER BY priority, seq LIMIT 1),
+    {{now}} - (SELECT updated_at {_OF_KEY}
+        AND priority = (SELECT priority {_OF_KEY} ORDER BY priority DESC, seq DESC LIMIT 1)
+        ORDER BY priority, seq LIMIT 1)
+FROM found WHERE key IS NOT NULL"""
+
+_COUNT_OTHERS = """
+SELECT queue_name, application_version, 0, count(*) FROM {schema}workflow_status
+WHERE status = 'PENDING' GROUP BY queue_name, application_version
+UNION ALL
+SELECT COALESCE(delayed_queue_name, queue_name), application_version, count(*), 0 FROM {schema}workflow_status
+WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL
+GROUP BY COALESCE(delayed_queue_name, queue_name), application_version"""
 
 _READ_LOAD = f"""
 SELECT name, status, queue_name, delay_until_epoch_ms IS NOT NULL, count(*), {{now}} - MIN(updated_at)
@@ -83,12 +109,6 @@ _READ_UNRECEIVED = """
 SELECT destination_uuid, topic, count(*) FROM {schema}notifications WHERE destination_uuid ANY_OF(:ids)
 GROUP BY destination_uuid, topic ORDER BY destination_uuid, topic"""
 
-_READ_VERSIONS = f"""
-SELECT application_version,
-    sum(CASE WHEN status = 'ENQUEUED' THEN 1 ELSE 0 END), sum(CASE WHEN status = 'PENDING' THEN 1 ELSE 0 END)
-FROM {{schema}}workflow_status WHERE {live_only()}
-GROUP BY application_version ORDER BY application_version"""
-
 
 class ExecutorRow(NamedTuple):
     """A lease, and how many workflows are claimed under it."""
@@ -118,7 +138,10 @@ class ExecutorRow(NamedTuple):
 
 
 class QueueRow(NamedTuple):
-    """What is on a queue for one application version; ``None`` stands for any version."""
+    """What is on a queue for one application version; ``None`` stands for any version.
+
+    What is delayed counts on the queue that it goes to.
+    """
 
     name: str
     application_version: str | None
@@ -126,7 +149,7 @@ class QueueRow(NamedTuple):
     delayed: int
     running: int
     oldest_ms: int | None
-    """For how long the oldest one that may be started has been waiting."""
+    """For how long has been waiting what may be started: the first of the most urgent ones, or of the least urgent."""
 
 
 class LoadRow(NamedTuple):
@@ -203,8 +226,7 @@ def read_executors(database: Database) -> list[ExecutorRow]:
 
 def read_queues(database: Database) -> list[QueueRow]:
     """What is on each queue."""
-    rows = database.run("read_queues", lambda t: t.rows(_READ_QUEUES), "read")
-    return [QueueRow._make((row[0], row[1], *map(int, row[2:5]), row[5])) for row in rows]
+    return [row for row in _read_depths(database) if row.name]
 
 
 def read_load(database: Database) -> list[LoadRow]:
@@ -215,8 +237,30 @@ def read_load(database: Database) -> list[LoadRow]:
 
 def read_versions(database: Database) -> list[VersionRow]:
     """The application versions of workflows that have not ended."""
-    rows = database.run("read_versions", lambda t: t.rows(_READ_VERSIONS), "read")
-    return [VersionRow(row[0], int(row[1]), int(row[2])) for row in rows]
+    found: dict[str | None, VersionRow] = {}
+    for row in _read_depths(database):
+        its = found.get(row.application_version, VersionRow(row.application_version, 0, 0))
+        found[row.application_version] = its._replace(
+            enqueued=its.enqueued + row.waiting + row.delayed, pending=its.pending + row.running
+        )
+    return sorted(found.values(), key=lambda its: its.application_version or "")
+
+
+def _read_depths(database: Database) -> list[QueueRow]:
+    """What has not ended, by queue and version; what is on no queue has an empty name."""
+
+    def read(transaction: Transaction) -> list[QueueRow]:
+        found: dict[tuple[str, str | None], QueueRow] = {}
+        for key, count, first_ms, last_ms in transaction.rows(_COUNT_WAITING):
+            name, _, version = key.partition(SEPARATOR)
+            found[name, version or None] = QueueRow(name, version or None, count, 0, 0, max(first_ms, last_ms))
+        for name, version, delayed, running in transaction.rows(_COUNT_OTHERS):
+            place = name or "", version
+            row = found.get(place, QueueRow(*place, 0, 0, 0, None))
+            found[place] = row._replace(delayed=row.delayed + delayed, running=row.running + running)
+        return [found[place] for place in sorted(found, key=lambda place: (place[0], place[1] or ""))]
+
+    return database.run("read_queues", read, "read")
 
 
 def read_starts(database: Database) -> list[StartsRow]:

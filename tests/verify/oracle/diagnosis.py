@@ -41,14 +41,16 @@ class Diagnosis(Tables):
         ]
 
     def read_queues(self) -> list[QueueRow]:
-        queued = [row for row in self._live() if row["queue_name"] is not None]
         found: list[QueueRow] = []
-        for (queue, version), rows in _grouped(queued, "queue_name", "application_version").items():
-            enqueued = [row for row in rows if row["status"] == "ENQUEUED"]
-            times = [row["updated_at"] for row in enqueued if row["delay_until_epoch_ms"] is None]
-            oldest_ms = self.now - min(times) if times else None
-            delayed, running = len(enqueued) - len(times), len(rows) - len(enqueued)
-            found.append(QueueRow(queue, version, len(times), delayed, running, oldest_ms))
+        queued = [{**row, "queue": _goal(row)} for row in self._live() if row["queue_name"] is not None]
+        for (queue, version), rows in _grouped(queued, "queue", "application_version").items():
+            running = [row for row in rows if row["status"] == "PENDING"]
+            delayed = [row for row in rows if _is_delayed(row)]
+            waiting = [row for row in rows if row not in running and row not in delayed]
+            # Of equals, both give the first.
+            heads = [min(waiting, key=_priority), max(waiting, key=_priority)] if waiting else []
+            oldest_ms = self.now - min(row["updated_at"] for row in heads) if heads else None
+            found.append(QueueRow(queue, version, len(waiting), len(delayed), len(running), oldest_ms))
         return found
 
     def read_versions(self) -> list[VersionRow]:
@@ -128,6 +130,19 @@ class Diagnosis(Tables):
 
     def _live(self) -> list[Row]:
         return [row for row in self.workflows.values() if row["status"] in LIVE]
+
+
+def _is_delayed(row: Row) -> bool:
+    return row["status"] == "ENQUEUED" and row["delay_until_epoch_ms"] is not None
+
+
+def _goal(row: Row) -> str:
+    """The queue that it is on, or goes to when its delay is over."""
+    return str((row["delayed_queue_name"] if _is_delayed(row) else None) or row["queue_name"])
+
+
+def _priority(row: Row) -> int:
+    return int(row["priority"])
 
 
 def _grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
