@@ -277,7 +277,7 @@ def expected() -> set[str]:
     kinds = {f"{name} {how}" for name in _SOME_OR_NONE.split() for how in ("some", "none")} | {
         f"{name} done" for name in done
     }
-    kinds |= {"read_executors some", "read_queues some", "read_versions some"}
+    kinds |= {"read_decorated some", "read_executors some", "read_queues some", "read_versions some"}
     kinds |= {"read_duties some", "read_now_ms some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
     kinds |= {"fire started", "fire settled", "fire early", "transactions_begin NotOwned behind guard"}
     kinds |= {

@@ -49,6 +49,8 @@ class ScheduleDraws(Draws):
                 return Operation("set_status", {"name": name, "status": self._one(ACTIVE, PAUSED)})
 
     def _read_schedules(self) -> Operation:
+        if self._is(10):
+            return Operation("read_decorated", {})
         if self._is(25):
             return Operation("read_active_ids", {})
         if self._is(30):

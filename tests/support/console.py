@@ -26,12 +26,19 @@ class Page(HTMLParser):
         self.html = html
         self.words: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._cells: list[list[list[str]]] = []
+        self._is_in_cell = False
         self.feed(html)
 
     @property
     def text(self) -> str:
         """Its words, with one space between them."""
-        return re.sub(r"\s+", " ", "".join(self.words)).strip()
+        return _spaced(self.words)
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The words of the cells of its tables' rows."""
+        return [[_spaced(words) for words in cells] for cells in self._cells]
 
     def all(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
         """The attributes of all elements of this name that have these."""
@@ -49,9 +56,26 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self._cells.append([])
+        elif tag in ("td", "th") and self._cells:
+            self._cells[-1].append([])
+            self._is_in_cell = True
+        elif tag == "br":
+            self.handle_data(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._is_in_cell = False
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+        if self._is_in_cell:
+            self._cells[-1][-1].append(data)
+
+
+def _spaced(words: list[str]) -> str:
+    return re.sub(r"\s+", " ", "".join(words)).strip()
 
 
 class Browser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -67,14 +67,24 @@ def delete_schedule(gateway: Gateway, name: str) -> None:
     gateway.rescheduled()
 
 
-def trigger_schedule(gateway: Gateway, name: str) -> str:
+Decode = Callable[["str | None", "str | None"], Any]
+"""Makes a value of a stored text and the name of its format."""
+
+
+def trigger_schedule(gateway: Gateway, name: str, decode: Decode | None = None) -> str:
     """Enqueue a workflow of the schedule now, whether it is paused or not; returns its id.
+
+    Args:
+        gateway: The way to the database.
+        name: The schedule.
+        decode: How its context is read. Default: as the gateway decodes values.
 
     Raises:
         DBOSException: There is no such schedule.
+        DBOSSerializationError: Its context cannot be read.
     """
-    row = _require(gateway.database, name)
-    context = gateway.codec.decode(row.context, row.serialization)
+    row = require_schedule(gateway.database, name)
+    context = (decode or gateway.codec.decode)(row.context, row.serialization)
     at = to_datetime(gateway.clock.now_ms())
     while True:
         start = scheduled_start(gateway.codec, row.schedule, trigger_id(name, at), at, context)
@@ -86,13 +96,23 @@ def trigger_schedule(gateway: Gateway, name: str) -> str:
     return start.workflow_id
 
 
-def backfill_schedule(gateway: Gateway, name: str, start: datetime, end: datetime) -> list[str]:
+def backfill_schedule(
+    gateway: Gateway, name: str, start: datetime, end: datetime, decode: Decode | None = None
+) -> list[str]:
     """Enqueue the workflows of all fire times between the two, as far as there are none; returns their ids.
+
+    Args:
+        gateway: The way to the database.
+        name: The schedule.
+        start: After this.
+        end: Before this.
+        decode: As for ``trigger_schedule``.
 
     Raises:
         DBOSException: There is no such schedule, or there are too many times.
+        DBOSSerializationError: Its context cannot be read.
     """
-    row = _require(gateway.database, name)
+    row = require_schedule(gateway.database, name)
     until_end = itertools.takewhile(lambda at: at < end, Cron(row.cron).times_after(start))
     times = list(itertools.islice(until_end, MAX_BACKFILL + 1))
     if len(times) > MAX_BACKFILL:
@@ -100,7 +120,7 @@ def backfill_schedule(gateway: Gateway, name: str, start: datetime, end: datetim
             f"Schedule {name!r} fires more than {MAX_BACKFILL} times between {start.isoformat()} and "
             f"{end.isoformat()}; nothing was backfilled. Backfill shorter ranges, one after the other."
         )
-    context = gateway.codec.decode(row.context, row.serialization)
+    context = (decode or gateway.codec.decode)(row.context, row.serialization)
     for first in range(0, len(times), _BITE):
         starts = [
             scheduled_start(gateway.codec, row.schedule, run_id(name, at), at, context)
@@ -141,7 +161,12 @@ def _insert(starts: Sequence[WorkflowStart], transaction: Transaction) -> None:
     insert_starts(transaction, starts)
 
 
-def _require(database: Database, name: str) -> ScheduleRow:
+def require_schedule(database: Database, name: str) -> ScheduleRow:
+    """The schedule as it is stored.
+
+    Raises:
+        DBOSException: There is none of this name.
+    """
     rows = storage.read_schedules(database, ScheduleFilter(names=[name]))
     if not rows:
         raise DBOSException(f"There is no schedule named {name!r}. Make it with create_schedule.")

@@ -24,6 +24,9 @@ _logger = logging.getLogger("dbos")
 PICKLE = "pickle"
 """The format of the default serializer."""
 
+PICKLES = frozenset({PICKLE, "py_pickle"})
+"""The formats that are pickles in Base64, here and in a later library of version 2."""
+
 _KNOWN: dict[str, Serializer] = {
     **{format_name(one): one for one in (DefaultSerializer(), JSONSerializer(), PortableErrors())},
     "py_pickle": DefaultSerializer(),

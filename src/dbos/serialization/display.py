@@ -18,11 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from dbos.serialization.codec import PICKLE
+from dbos.serialization.codec import PICKLES
 from dbos.serialization.portable_errors import PORTABLE_ERROR
-
-_PICKLES = frozenset({PICKLE, "py_pickle"})
-"""The formats that are pickles in Base64, here and in a later library of version 2."""
 
 MAX_ITEMS = 20_000
 """How many values a shown value may consist of; one that is larger is shown as its stored text."""
@@ -79,7 +76,7 @@ def display(text: str | None, format: str | None) -> JsonValue:
         return None
     if len(text) > MAX_SHOWN_CHARS:
         return text
-    if format is None or format in _PICKLES:
+    if format is None or format in PICKLES:
         try:
             return _plain(_read_pickle(base64.b64decode(text, validate=True)))
         except (_Unreadable, binascii.Error, ValueError, RecursionError):

@@ -27,6 +27,8 @@ SELECT schedule_id, schedule_name, workflow_name, workflow_class_name, schedule,
     fired_until_epoch_ms
 FROM {schema}workflow_schedules WHERE schedule_id ANY_OF(:ids) AND status = 'ACTIVE'"""
 
+_READ_DECORATED = "SELECT schedule_id, fired_until_epoch_ms FROM {schema}decorated_schedules ORDER BY schedule_id"
+
 _NOTE_DECORATED = """
 INSERT INTO {schema}decorated_schedules (schedule_id, status, fired_until_epoch_ms)
 SELECT new.name, 'ACTIVE', {now} FROM ROWS_OF(:new, name text) WHERE TRUE
@@ -89,6 +91,12 @@ def note_decorated(database: Database, names: Sequence[str]) -> None:
     """Make sure that the fire times of these functions can be settled."""
     new = json.dumps([{"name": name} for name in names])
     database.run("note_decorated", lambda t: t.write(_NOTE_DECORATED, {"new": new}), "statement")
+
+
+def read_decorated(database: Database) -> dict[str, int]:
+    """Until when the fire times are settled of functions whose decorators say when they run, by their names."""
+    rows = database.run("read_decorated", lambda t: t.rows(_READ_DECORATED), "read")
+    return {row[0]: row[1] for row in rows}
 
 
 def fire(database: Database, fires: Sequence[Fire]) -> Fired:

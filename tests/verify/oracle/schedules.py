@@ -79,6 +79,9 @@ class Schedules(Journal):
         for name in names:
             self.decorated.setdefault(name, self.now)
 
+    def read_decorated(self) -> dict[str, int]:
+        return dict(self.decorated)
+
     def fire(self, fires: Sequence[Fire]) -> Fired:
         """Those whose time has come and is not settled start their workflows, and settle all times before."""
         # All are asked at once: of two of one time both are open, and start the workflow of one id once.
