@@ -24,7 +24,6 @@ PLAIN = [
     1.5,
     "größe \x00 🎉",
     b"bytes",
-    bytearray(b"array"),
     [1, (2, (), (3,)), {"key": {4: None}}],
     {1, "two"},
     frozenset({3}),
