@@ -1,7 +1,8 @@
 """The site holds pages of the whole repository, and links between them work there as they do in a repository browser.
 
 On the site, the repository's root and ``docs`` are one directory: ``examples/jobs/README.md`` and ``docs/queues.md``
-are ``examples/jobs/README.md`` and ``queues.md``. Links are rewritten accordingly; MkDocs says which lead nowhere.
+are ``examples/jobs/README.md`` and ``queues.md``. Links are rewritten accordingly; MkDocs says which lead nowhere. A
+file of code that a page links to is a page that shows it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.
 is the site's."""
 
 LANGUAGES = {".py": "python", ".html": "html", ".yaml": "yaml", ".toml": "toml", ".sh": "shell"}
-"""The files of examples that are shown, each below its example's page."""
+"""The files of code that are shown: those of an example below its page, others on pages of their own."""
 
 _FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
@@ -37,37 +38,60 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are outside of ``docs``."""
-    for pattern in OUTSIDE:
-        for path in sorted(ROOT.glob(pattern)):
-            files.append(File(path.relative_to(ROOT).as_posix(), str(ROOT), config.site_dir, config.use_directory_urls))
+    """Add the pages that are outside of ``docs``, and those for the files that pages link to."""
+    pages = sorted(path for pattern in OUTSIDE for path in ROOT.glob(pattern))
+    for path in pages:
+        files.append(File(path.relative_to(ROOT).as_posix(), str(ROOT), config.site_dir, config.use_directory_urls))
+    for path in sorted(_linked([Path(page.abs_src_path or "") for page in files.documentation_pages()])):
+        files.append(File.generated(config, _place(path).as_posix(), content=f"# {_shown(path, ROOT)}"))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite the links, and show the source of examples."""
-    source = Path(page.file.abs_src_path or "")
-    rewritten = _outside_fences(markdown, lambda text: _LINK.sub(lambda link: _rewritten(link, source, page), text))
+    if page.file.abs_src_path is None:
+        return markdown
+    source, place = Path(page.file.abs_src_path), Path(page.file.src_uri)
+    rewritten = _outside_fences(markdown, lambda text: _LINK.sub(lambda link: _rewritten(link, source, place), text))
     if source.name == "README.md" and source.parent.parent == ROOT / "examples":
-        rewritten += "".join(_shown(path) for path in sorted(source.parent.rglob("*")) if path.suffix in LANGUAGES)
+        code = sorted(path for path in source.parent.rglob("*") if path.suffix in LANGUAGES)
+        rewritten += "".join(f"\n\n## {_shown(path, source.parent)}" for path in code)
     return rewritten
 
 
-def _rewritten(link: re.Match[str], source: Path, page: Page) -> str:
+def _linked(pages: list[Path]) -> set[Path]:
+    """The files of code, outside of ``docs``, that the pages link to."""
+    texts = ((page, _FENCE.sub("", page.read_text(encoding="utf-8"))) for page in pages)
+    targets = {_target(link[2], page) for page, text in texts for link in _LINK.finditer(text)}
+    return {path for path in targets if path is not None and path.is_file() and path.suffix in LANGUAGES}
+
+
+def _rewritten(link: re.Match[str], source: Path, place: Path) -> str:
     before, path, anchor, after = link.groups()
-    if ":" in path or path.startswith("/"):
+    target = _target(path, source)
+    if target is None:
         return link[0]
+    there = os.path.relpath(_place(target), place.parent)
+    return f"{before}{Path(there).as_posix()}{anchor or ''}{after}"
+
+
+def _target(path: str, source: Path) -> Path | None:
+    """The file that a link leads to; ``None`` if it leads out of the repository."""
+    if ":" in path or path.startswith("/"):
+        return None
     target = Path(os.path.normpath(source.parent / unquote(path)))
     if target == ROOT / "README.md":
-        target = ROOT / "docs" / "index.md"
-    there = os.path.relpath(_place(target), Path(page.file.src_uri).parent)
-    return f"{before}{Path(there).as_posix()}{anchor or ''}{after}"
+        return ROOT / "docs" / "index.md"
+    return target if target.is_relative_to(ROOT) else None
 
 
 def _place(path: Path) -> Path:
     """Where the file is on the site."""
     docs = ROOT / "docs"
-    return path.relative_to(docs if path.is_relative_to(docs) else ROOT)
+    if path.is_relative_to(docs):
+        return path.relative_to(docs)
+    place = path.relative_to(ROOT)
+    return place.with_name(place.name + ".md") if path.suffix in LANGUAGES else place
 
 
 def _expanded(nav: Any) -> Any:
@@ -92,7 +116,7 @@ def _outside_fences(markdown: str, change: Callable[[str], str]) -> str:
     return "".join([*parts, change(markdown[end:])])
 
 
-def _shown(path: Path) -> str:
-    example = ROOT / "examples"
-    title = path.relative_to(example / path.relative_to(example).parts[0])
-    return f"\n\n## `{title}`\n\n````{LANGUAGES[path.suffix]}\n{path.read_text(encoding='utf-8')}````\n"
+def _shown(path: Path, base: Path) -> str:
+    """The title and the code of a file."""
+    code = path.read_text(encoding="utf-8")
+    return f"`{path.relative_to(base).as_posix()}`\n\n````{LANGUAGES[path.suffix]}\n{code}````\n"
