@@ -17,10 +17,22 @@ from dbos.model.values import RunWrites
 from dbos.storage import claims
 from dbos.storage.batches import send_message
 from dbos.storage.database import Database, Row, Transaction
+from dbos.storage.family import read_family
 from dbos.storage.leases import register_lease, release_lease
 from dbos.storage.management import Forked, cancel, cancel_overdue, delete, fork, resume
 from dbos.storage.opening import open_database
+from dbos.storage.published import (
+    count_messages,
+    read_entries,
+    read_event_page,
+    read_messages,
+    read_received,
+    read_set_events,
+    read_streams,
+)
 from dbos.storage.queues import Claimant, claim_enqueued, find_waiting
+from dbos.storage.stored_values import Source, read_value
+from dbos.storage.timeline import read_details, read_first_steps, read_last_numbers, read_step_span, read_timeline
 from dbos.storage.waiting import EventQuery, MessageQuery, OutcomeQuery, Query, StreamQuery, find, read_events
 from tests.support.effects import entry, event, in_step, message, receiving, sending, setting, writing
 from tests.support.storage import SUCCEEDED, VERSION, change, checkpoint, child, commit, lease, run, sql, start
@@ -32,7 +44,7 @@ TABLES = {
     "operation_outputs": set[str](),
     "notifications": set[str](),
     "workflow_events": {"event"},
-    "workflow_events_history": {"newest", "its"},
+    "workflow_events_history": {"newest", "its", "past"},
     "streams": {"entry"},
     "message_keys": set[str](),
 }
@@ -55,6 +67,7 @@ LIVE = {
 KEYS = {f"{table}_pkey" for table in (*TABLES, "executors", "transaction_outputs")} | {
     "notifications_destination",
     "workflow_status_parent",
+    "workflow_status_forked",
 }
 
 Recorded = tuple[str, Mapping[str, Any] | Sequence[Any] | None]
@@ -289,6 +302,28 @@ def test_effects_go_by_keys(full: Database, monkeypatch: pytest.MonkeyPatch) -> 
         commit(full, message("w1"), message("nobody"), message("w2", key="key", lasts=True))
         send_message(full, message("w3"))
     assert set(TABLES) <= tables_of(statements)
+    check(full, statements)
+
+
+def test_what_a_page_shows_of_a_workflow_is_found_by_keys(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork(full, workflow_id="w1", new_id="fork of w1", start_step=1, application_version=None, timeout_ms=None)
+    with recorded(monkeypatch) as statements:
+        assert read_details(full, "w1", max_chars=9) is not None
+        assert read_step_span(full, "w1") == (1, 1)
+        assert len(read_timeline(full, "w1", 1, 100, max_chars=9)) == 1
+        assert len(read_first_steps(full, ["w1", "w2"], 10, limit=100, max_chars=9)) == 2
+        assert len(read_last_numbers(full, ["w1", "w2"])) == 2
+        assert len(read_event_page(full, "w1", limit=10, past_limit=10, max_chars=9)) == 1
+        assert len(read_event_page(full, "w1", after="a", limit=10, past_limit=10, max_chars=9)) == 1
+        assert len(read_set_events(full, "w1", ["key"], 1, 100, limit=100)) == 1
+        assert len(read_messages(full, "w9", limit=10, max_chars=9)) == count_messages(full, "w9", 10) == 2
+        assert read_received(full, "w1", limit=10, max_chars=9) == []
+        assert len(read_streams(full, "w1", 10)) == 1
+        assert len(read_entries(full, "w1", "stream", 0, 9, max_chars=9)) == 10
+        assert len(read_family(full, "w1", 200).members) == 7  # type: ignore[union-attr]
+        for source in Source:
+            read_value(full, source, "w1", key="key", number=1, max_chars=9)
+    assert {"operation_outputs", "notifications", "workflow_events_history", "streams"} <= tables_of(statements)
     check(full, statements)
 
 
