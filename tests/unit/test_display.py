@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dbos.error import DBOSQueueDeduplicatedError
 from dbos.serialization.codec import Codec
 from dbos.serialization.display import MAX_ITEMS, display, display_text
 
@@ -94,6 +95,14 @@ def test_damaged_pickles_are_shown_as_stored(noise: bytes, data: st.DataObject) 
         (Point(1, "z"), {"type": f"{__name__}.Point", "state": {"x": 1, "y": "z"}}),
         (Color.RED, f"{__name__}.Color(1)"),
         (ValueError("boom", 2), 'ValueError("boom", 2)'),
+        (
+            DBOSQueueDeduplicatedError("w", "q", "d"),
+            {
+                "type": "dbos.error.DBOSQueueDeduplicatedError",
+                "args": list(DBOSQueueDeduplicatedError("w", "q", "d").args),
+                "state": vars(DBOSQueueDeduplicatedError("w", "q", "d")),
+            },
+        ),
         (collections.OrderedDict(a=1), {"type": "collections.OrderedDict", "state": {"a": 1}}),
         (range(3), "range(0, 3, 1)"),
         (len, "len"),

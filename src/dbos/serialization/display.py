@@ -27,6 +27,9 @@ MAX_ITEMS = 20_000
 MAX_SHOWN_CHARS = 4 * 1024 * 1024
 """How long a stored text may be to be read at all."""
 
+_REBUILD_ERRORS = frozenset({"dbos.serialization.codec.rebuild_error", "dbos.error._rebuild"})
+"""What rebuilds an exception of its class, its arguments and its attributes."""
+
 _MAX_DEPTH = 100
 _MAX_INT_BITS = 10_000
 
@@ -281,7 +284,7 @@ def _object(made: _Made, plain: Callable[[Any], JsonValue]) -> JsonValue:
     """An object of any class: its name and what it was made of, as a call or with what it holds."""
     name = str(plain(made.maker))
     parts = _tuple(made.args)
-    if name == "dbos.serialization.codec.rebuild_error" and parts and len(parts) == 3:
+    if name in _REBUILD_ERRORS and parts and len(parts) == 3:
         # An exception whose constructor takes other arguments than it keeps.
         made = _Made(parts[0], parts[1], parts[2] or None)
         name = str(plain(parts[0]))
