@@ -12,10 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from dbos import DBOSClient
 from tests.support import ledger
 from tests.support.processes import ROOT, Spawner
 
 FOLDER = ROOT / "examples" / "agent"
+QUESTION = "refund {'order': 7, 'coins': 30}"
 TASK = "Order 7 arrived broken. I want my money back."
 
 TRANSCRIPT = [
@@ -73,11 +75,13 @@ def test_killed_agent_pays_once_and_asks_nothing_again(database_url: str, spawn:
     settings = {"DBOS_SYSTEM_DATABASE_URL": database_url}
     first = spawn(WATCHED, "run-1", TASK, env=settings)
     first.wait_for_line("waits for")
+    with DBOSClient(system_database_url=database_url) as client:
+        assert client.get_event("run-1", "question")["text"] == QUESTION
     first.kill()
     assert refunds(tmp_path) == []
     for answer in ("yes", "no"):
         asked = spawn(FOLDER / "approve.py", "run-1", answer, env=settings).succeed()
-        assert asked.splitlines()[0] == "refund {'order': 7, 'coins': 30}"
+        assert asked.splitlines()[0] == QUESTION
 
     second = spawn(WATCHED, "run-1", TASK, env={**settings, "HOLD": "refund"})
     second.wait_for_line("holding refund")
