@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import store
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowStatus
 from dbos.error import DBOSNonExistentWorkflowError
 
 PAYMENT_ID = "payment_id"
@@ -95,17 +95,24 @@ def payment_webhook(payment_id: str, status: Literal["paid", "failed"]) -> None:
 
 @app.get("/orders/{order_id}")
 def show_order(order_id: str) -> dict[str, str | None]:
-    """How the order stands, for the shop and for the workflow."""
+    """How an order stands, for the shop and for the workflow."""
     workflow = DBOS.get_workflow_status(order_id)
     if workflow is None:
         raise HTTPException(404, "No such order")
-    return {"order": store.status_of(order_id), "workflow": workflow.status, "outcome": workflow.output}
+    return described(workflow)
 
 
-@app.get("/stock")
-def show_stock() -> int:
-    """How many widgets are left."""
-    return store.in_stock()
+@app.get("/shop")
+def show_shop() -> dict[str, Any]:
+    """What the page shows: who serves it, how many widgets are left, and the newest orders."""
+    orders = DBOS.list_workflows(name="checkout", sort_desc=True, limit=10)
+    return {"process": os.getpid(), "stock": store.in_stock(), "orders": [described(order) for order in orders]}
+
+
+def described(workflow: WorkflowStatus) -> dict[str, str | None]:
+    order_id = workflow.workflow_id
+    status = store.status_of(order_id)
+    return {"id": order_id, "status": status, "workflow": workflow.status, "outcome": workflow.output}
 
 
 @app.get("/", include_in_schema=False)

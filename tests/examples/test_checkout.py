@@ -107,7 +107,9 @@ def test_paid_order_is_dispatched_once(shop: Shop) -> None:
     shop.ask("POST", "/payment_webhook/mine/paid", hold="dispatched")
     assert shop.ask("POST", "/checkout/mine") == {"payment_id": "mine"}
     assert DBOS.get_result("mine") == "dispatched"
-    assert shop.ask("GET", "/orders/mine") == {"order": "dispatched", "workflow": "SUCCESS", "outcome": "dispatched"}
+    order = {"id": "mine", "status": "dispatched", "workflow": "SUCCESS", "outcome": "dispatched"}
+    page = shop.ask("GET", "/shop")
+    assert (page["stock"], page["orders"]) == (11, [order])
     assert [workflow.workflow_id for workflow in DBOS.list_workflows()] == ["mine"]
     assert shop.unread("mine") == 0
     assert shop.steps("mine") == {"reserved": (1, 1), "paid": (2, 1), "dispatched": (2, 1)}
@@ -120,7 +122,8 @@ def test_widget_of_a_failed_payment_is_put_back_once(shop: Shop) -> None:
     shop.ask("POST", "/payment_webhook/mine/failed")
     assert DBOS.get_result("mine") == "cancelled"
     shop.ask("POST", "/payment_webhook/mine/paid")
-    assert shop.ask("GET", "/orders/mine") == {"order": "cancelled", "workflow": "SUCCESS", "outcome": "cancelled"}
+    order = {"id": "mine", "status": "cancelled", "workflow": "SUCCESS", "outcome": "cancelled"}
+    assert shop.ask("GET", "/orders/mine") == order
     assert shop.unread("mine") == 1, "failed was sent once; paid came too late"
     assert shop.steps("mine") == {"reserved": (1, 1), "cancelled": (2, 1)}
 
@@ -150,16 +153,22 @@ def test_shop_without_a_crash(spawn: Spawner, tmp_path: Path) -> None:
     with client_of(server, port) as client:
         assert "<title>Widget store</title>" in client.get("/").text
         for number in range(12):
-            assert client.get("/stock").json() == 12 - number
+            assert client.get("/shop").json()["stock"] == 12 - number
             assert client.post(f"/checkout/{number}").json() == {"payment_id": str(number)}
-        assert client.get("/orders/7").json() == {"order": "reserved", "workflow": "PENDING", "outcome": None}
+        reserved = {"id": "7", "status": "reserved", "workflow": "PENDING", "outcome": None}
+        assert client.get("/orders/7").json() == reserved
+        page = client.get("/shop").json()
+        assert page["process"] == server.pid
+        assert [order["id"] for order in page["orders"]] == [str(number) for number in reversed(range(2, 12))]
+        assert page["orders"][4] == reserved
         for _ in range(2):
             assert refusal(client.post("/checkout/late")) == (409, "Sold out")
-        assert client.get("/orders/late").json() == {"order": None, "workflow": "SUCCESS", "outcome": "sold out"}
+        sold_out = {"id": "late", "status": None, "workflow": "SUCCESS", "outcome": "sold out"}
+        assert client.get("/orders/late").json() == sold_out
         assert refusal(client.get("/orders/nobody")) == (404, "No such order")
         assert refusal(client.post("/payment_webhook/nobody/paid")) == (404, "No such payment")
         assert client.post("/payment_webhook/1/perhaps").status_code == 422
         assert client.post("/payment_webhook/7/failed").status_code == 200
-        eventually(lambda: client.get("/stock").json() == 1, "the widget is put back")
+        eventually(lambda: client.get("/shop").json()["stock"] == 1, "the widget is put back")
         assert client.post("/checkout/early").json() == {"payment_id": "early"}
     assert (tmp_path / "checkout.sqlite").exists()
