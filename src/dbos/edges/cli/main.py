@@ -9,6 +9,7 @@ from dbos.edges.cli.databases import migrate, reset
 from dbos.edges.cli.demo import demo
 from dbos.edges.cli.doctor import doctor
 from dbos.edges.cli.local_postgres import postgres
+from dbos.edges.cli.mcp import mcp
 from dbos.edges.cli.projects import init, start
 from dbos.edges.cli.prune import prune
 from dbos.edges.cli.transfer import export_workflows, import_workflows
@@ -34,7 +35,7 @@ def version() -> None:
     click.echo(version_of("dbos"))
 
 
-for command in (workflow, doctor, console, prune, migrate, reset, init, start, postgres, demo):
+for command in (workflow, doctor, console, mcp, prune, migrate, reset, init, start, postgres, demo):
     main.add_command(command)
 for command in (export_workflows, import_workflows):
     workflow.add_command(command)
