@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from types import FrameType
 
 import click
@@ -72,7 +73,8 @@ def console(
     if sys.stdout.isatty() and not no_browser:
         import webbrowser
 
-        webbrowser.open(address)
+        # In a thread, as some browsers come back only when they are closed.
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
         serve(Guards(app, entrance), listener, stops)
     finally:

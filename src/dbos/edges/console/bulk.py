@@ -43,10 +43,10 @@ class Outcome:
         if self.others:
             lines[0] = f"{action.past}: {_count(len(self.done))}, and {self.others} that they had started."
         if self.left:
-            left = [f"{workflow_id} ({status})" for workflow_id, status in self.left.items()]
+            left = [f"{_short(workflow_id)} ({status})" for workflow_id, status in self.left.items()]
             lines.append(f"Left as {'it is' if len(left) == 1 else 'they are'}: {_listed(left)}.")
         if self.missing:
-            lines.append(f"Not there (any more): {_listed(self.missing)}.")
+            lines.append(f"Not there (any more): {_listed([*map(_short, self.missing)])}.")
         return "\n".join(lines)
 
 
@@ -174,6 +174,9 @@ def _count(number: int) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = [name if len(name) <= 60 else f"{name[:60]}…" for name in names[:_MAX_NAMED]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short(workflow_id: str) -> str:
+    return workflow_id if len(workflow_id) <= 60 else f"{workflow_id[:60]}…"
