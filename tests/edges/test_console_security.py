@@ -239,6 +239,8 @@ async def test_what_is_not_there_is_a_page(browser: Browser) -> None:
     assert page.links
     assert (await browser.client.put("/workflows")).status_code == 405
     assert (await browser.client.get("/workflows/apply")).status_code == 405
+    page = await browser.get("/workflow", 404, id="never-started")
+    assert "never-started" in page.text
 
 
 # -- databases that cannot be used
@@ -246,7 +248,7 @@ async def test_what_is_not_there_is_a_page(browser: Browser) -> None:
 
 async def test_an_empty_database_is_told_of_until_it_has_tables(sqlite_url: str, tmp_path: Path) -> None:
     with console_on(sqlite_url) as browser:
-        for path in ("/", "/workflows"):
+        for path in PATHS:
             assert "There is no SQLite file" in (await browser.get(path, 503)).text
         (tmp_path / "dbos.sqlite").touch()
         assert "dbos migrate" in (await browser.get("/", 503)).text

@@ -109,7 +109,7 @@ def test_queues_tell_what_is_on_them(app: App, reading: Reader) -> None:
     page = reading.get("/queues")
     name, waiting, delayed, running, oldest, starts, limits, listening = row(page, "narrow")
     assert (name, waiting, delayed, running, starts, listening) == ("narrow", "2", "0", "1", "1", "1")
-    assert oldest.endswith(" s")
+    assert oldest.endswith("s")
     assert limits == "1 at once, 50 in 30 s"
     assert row(page, "<b>unheard</b>")[1:4] == ["1", "0", "0"]
     assert row(page, "<b>unheard</b>")[6:] == ["nobody tells", "nobody listens"]
