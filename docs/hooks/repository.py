@@ -19,13 +19,17 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "examples/**/README.md")
 """What belongs to the site and is not in ``docs``. The README is left out: it is the repository's page as the home page
 is the site's."""
 
 LANGUAGES = {".py": "python", ".html": "html", ".yaml": "yaml", ".toml": "toml", ".sh": "shell"}
-"""The files of code that are shown: those of an example below its page, others on pages of their own."""
+"""The files of code that are shown below the page of their example."""
+
+AS_THEY_ARE = {".md", ".png", ".svg"}
+"""The files that are not shown on a page made for them."""
 
 _FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
@@ -39,11 +43,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are outside of ``docs``, and those for the files that pages link to."""
-    pages = sorted(path for pattern in OUTSIDE for path in ROOT.glob(pattern))
-    for path in pages:
-        files.append(File(path.relative_to(ROOT).as_posix(), str(ROOT), config.site_dir, config.use_directory_urls))
-    for path in sorted(_linked([Path(page.abs_src_path or "") for page in files.documentation_pages()])):
-        files.append(File.generated(config, _place(path).as_posix(), content=f"# {_shown(path, ROOT)}"))
+    outside = {path for pattern in OUTSIDE for path in ROOT.glob(pattern)}
+    inside = {Path(page.abs_src_path or "") for page in files.documentation_pages()}
+    for path in sorted(outside | _linked(inside | outside)):
+        if path.suffix in AS_THEY_ARE:
+            place = path.relative_to(ROOT).as_posix()
+            files.append(File(place, str(ROOT), config.site_dir, config.use_directory_urls))
+        else:
+            files.append(File.generated(config, _place(path).as_posix(), content=f"# {_shown(path, ROOT)}"))
     return files
 
 
@@ -59,11 +66,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return rewritten
 
 
-def _linked(pages: list[Path]) -> set[Path]:
-    """The files of code, outside of ``docs``, that the pages link to."""
+def _linked(pages: set[Path]) -> set[Path]:
+    """The files outside of ``docs`` that the pages link to."""
     texts = ((page, _FENCE.sub("", page.read_text(encoding="utf-8"))) for page in pages)
     targets = {_target(link[2], page) for page, text in texts for link in _LINK.finditer(text)}
-    return {path for path in targets if path is not None and path.is_file() and path.suffix in LANGUAGES}
+    return {path for path in targets if path is not None and path.is_file() and not path.is_relative_to(DOCS)}
 
 
 def _rewritten(link: re.Match[str], source: Path, place: Path) -> str:
@@ -81,17 +88,18 @@ def _target(path: str, source: Path) -> Path | None:
         return None
     target = Path(os.path.normpath(source.parent / unquote(path)))
     if target == ROOT / "README.md":
-        return ROOT / "docs" / "index.md"
+        return DOCS / "index.md"
+    if target.is_dir():
+        target /= "README.md"
     return target if target.is_relative_to(ROOT) else None
 
 
 def _place(path: Path) -> Path:
     """Where the file is on the site."""
-    docs = ROOT / "docs"
-    if path.is_relative_to(docs):
-        return path.relative_to(docs)
+    if path.is_relative_to(DOCS):
+        return path.relative_to(DOCS)
     place = path.relative_to(ROOT)
-    return place.with_name(place.name + ".md") if path.suffix in LANGUAGES else place
+    return place if path.suffix in AS_THEY_ARE else place.with_name(place.name + ".md")
 
 
 def _expanded(nav: Any) -> Any:
@@ -100,7 +108,7 @@ def _expanded(nav: Any) -> Any:
     expanded: list[Any] = []
     for entry in nav if isinstance(nav, list) else ():
         if isinstance(entry, str) and "*" in entry:
-            paths = {_place(path).as_posix() for base in (ROOT / "docs", ROOT) for path in base.glob(entry)}
+            paths = {_place(path).as_posix() for base in (DOCS, ROOT) for path in base.glob(entry)}
             expanded += sorted(paths)
         else:
             expanded.append(_expanded(entry))
@@ -119,4 +127,4 @@ def _outside_fences(markdown: str, change: Callable[[str], str]) -> str:
 def _shown(path: Path, base: Path) -> str:
     """The title and the code of a file."""
     code = path.read_text(encoding="utf-8")
-    return f"`{path.relative_to(base).as_posix()}`\n\n````{LANGUAGES[path.suffix]}\n{code}````\n"
+    return f"`{path.relative_to(base).as_posix()}`\n\n````{LANGUAGES.get(path.suffix, 'text')}\n{code}````\n"
