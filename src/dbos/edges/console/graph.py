@@ -136,8 +136,8 @@ class _Drawing:
         # What comes from nobody here; then what goes round in circles, from wherever it is entered.
         heads = [one for one in self._family.members if (one.origin_id or "") not in self._members]
         roots = [self._node(one, 0) for one in (*heads, *self._family.members) if one.workflow_id not in self._drawn]
-        columns = max(node.x for node in self._nodes) + _WIDTH + _MARGIN + _COLUMN - _WIDTH
-        return Graph(roots, self._nodes, self._edges(), columns, self._lines * _ROW + 2 * _MARGIN)
+        width = max(node.x for node in self._nodes) + _WIDTH + _MARGIN
+        return Graph(roots, self._nodes, self._edges(), width, self._lines * _ROW + 2 * _MARGIN)
 
     def _node(self, one: Relative, depth: int) -> Node:
         self._drawn.add(one.workflow_id)
@@ -177,10 +177,8 @@ class _Drawing:
 
 def _path(origin: Node, node: Node) -> str:
     """A line from the right edge of one box to the left edge of the other."""
-    x, y = origin.x + _WIDTH, origin.y + _HEIGHT // 2
-    to_x, to_y = node.x, node.y + _HEIGHT // 2
-    middle = (x + to_x) // 2
-    return f"M{x} {y}C{middle} {y} {middle} {to_y} {to_x} {to_y}"
+    x, y, to_x, to_y = origin.x + _WIDTH, origin.y + _HEIGHT // 2, node.x, node.y + _HEIGHT // 2
+    return f"M{x} {y}H{(x + to_x) // 2}V{to_y}H{to_x}"
 
 
 def _cut(text: str, most: int) -> str:

@@ -7,7 +7,6 @@ here it is one row. While it lasts only the second is recorded.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -39,6 +38,7 @@ _WORDS = {
 _NICE = (1, 2, 5)
 _UNITS_MS = (1, 10, 100, 1_000, 10_000, 60_000, 600_000, 3_600_000, 36_000_000, 86_400_000, 864_000_000, 8_640_000_000)
 _STEPS_MS = tuple(unit * factor for unit in _UNITS_MS for factor in _NICE)
+_LADDER = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120)
 _MOST_TICKS = 6
 _NARROWEST = 0.4
 """How wide a bar is at least, in percent, so that it can be seen."""
@@ -150,10 +150,8 @@ def axis_of(rows: Sequence[Row], now: int) -> Axis:
 
 def _round_up(span: int) -> int:
     """A length of time that is a little longer, and the same for a while."""
-    if span < 1000:
-        return 1000
-    digit: int = 10 ** (int(math.log10(span)) - 1)
-    return (span // digit + 1) * digit
+    unit = int(f"1{'0' * max(2, len(str(span)) - 1)}")
+    return next(length for factor in _LADDER if (length := unit * factor // 10) > span)
 
 
 def brief(milliseconds: float) -> str:
