@@ -20,6 +20,8 @@ from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
 from tests.verify import replay
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_configure() -> None:
     """A shell ignores Ctrl-C for what it runs in the background, and children inherit that; tests send it."""

@@ -22,11 +22,14 @@ from dbos.runtime.registry import REGISTRY
 from dbos.serialization.codec import Codec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from dbos.model.clock import Clock
     from dbos.runtime.application import ApplicationDatabase
+    from dbos.runtime.database_time import ProgramTime
     from dbos.runtime.executor import Executor
+    from dbos.runtime.overseeing import Overseer
     from dbos.runtime.tracing import Tracing
     from dbos.storage.database import Database
     from dbos.storage.gate import Gate
@@ -56,13 +59,15 @@ PATCHING_VERSION = "PATCHING_ENABLED"
 class Application:
     """A configured application, launched or not.
 
-    ``clock``, ``gate``, the times and ``drops_hints`` (of other processes) are the seams for tests, to be set before
-    the launch.
+    ``clock``, ``time_of``, ``overseer``, ``gate``, the times and ``drops_hints`` (of other processes) are the seams for
+    tests, to be set before the launch.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock: Clock = SystemClock()
+        self.time_of: Callable[[Database], ProgramTime] | None = None
+        self.overseer: Overseer | None = None
         self.gate: Gate | None = None
         self.hold_back_s = 0.002
         self.lease_ttl_s = settings.lease_ttl_s
@@ -126,7 +131,9 @@ class Application:
                     ),
                     self._open_hints(database),
                     application,
+                    None if self.time_of is None else self.time_of(database),
                 )
+                executor.overseer = self.overseer
                 if telemetry is not None:
                     executor.tracing = telemetry.tracing
                 executor.register()

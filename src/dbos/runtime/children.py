@@ -14,7 +14,7 @@ from dbos.runtime.drivers import Core, Ending, Raised
 from dbos.runtime.endings import follow, wait_for_end
 from dbos.runtime.run import Run, RunFenced, RunOutdated, WriteRefused
 from dbos.runtime.running import RunHere
-from dbos.runtime.starting import Call, Launched, encode_inputs, join, start_row
+from dbos.runtime.starting import Call, Launched, encode_inputs, join, observe_child, start_row
 from dbos.storage.promise import Promise
 from dbos.storage.tickets import Ticket
 
@@ -27,6 +27,7 @@ def start_child(parent: Run, function_id: int, call: Call) -> tuple[Launched, Ti
     The child may run when its start is durable. An id that belongs to another function shows at the parent's next
     barrier.
     """
+    observe_child(parent, function_id, call)
     recorded = parent.find_recorded(function_id, call.function.name)
     if recorded is not None and recorded.child_workflow_id is not None:
         known = parent.executor.find_run(recorded.child_workflow_id)
@@ -152,7 +153,11 @@ def await_child(
     started_at_ms = parent.executor.clock.now_ms()
     ending: Ending[Any]
     if run_here is not None:
-        ending = yield run_here
+        parent.calling = (*parent.calling, run_here.run)
+        try:
+            ending = yield run_here
+        finally:
+            parent.calling = tuple(run for run in parent.calling if run is not run_here.run)
     else:
         ending = yield from wait_for_end(parent.executor, workflow_id, ended, waiting=parent)
     if isinstance(ending, Raised) and isinstance(ending.error, DBOSAwaitedWorkflowCancelledError):

@@ -114,7 +114,9 @@ class Lane:
         """Ends the rest after a claim."""
         self._rests_until = 0.0
         self._closed_until = 0.0
-        """When the rate limit lets the next one start, at the earliest."""
+        """When to ask again at the earliest after the rate limit let nothing start."""
+        self._opens_at: float | None = None
+        """When the rate limit lets the next one start, at the earliest: a moment of the program's time."""
         self.looks_at = 0.0
         """When to look without having been told."""
 
@@ -212,9 +214,10 @@ class Lane:
     def _claim_some(self, partitions: Sequence[str | None]) -> bool:
         """Claim of these partitions; returns whether there may be more for which there is room."""
         executor = self._executor
-        now = executor.clock.monotonic()
-        if now < self._closed_until:
-            self.look_in(self._closed_until - now)
+        now, began = executor.clock.monotonic(), executor.time.moment_in(0.0)
+        closed_s = max(self._closed_until - now, self.opens_in_s())
+        if closed_s > 0 and not self.rules.is_partitioned:
+            self.look_in(closed_s)
             return False
         with self._lock:
             left = window = self._window_left(now)
@@ -246,10 +249,8 @@ class Lane:
 
         executor.recovery.take_up(claim)
         if opens_in_ms is not None:
-            opens_in_s = max(opens_in_ms / 1000, _RETRY_S)
-            self.look_in(opens_in_s)
-            if not self.rules.is_partitioned:
-                self._closed_until = now + opens_in_s
+            self.look_in(max(opens_in_ms / 1000, _RETRY_S))
+            self._closed_until, self._opens_at = now + _RETRY_S, began + opens_in_ms / 1000
         if is_contended:
             self.look_in(_RETRY_S)
         elif not is_full and not self.rules.is_shared:
@@ -281,6 +282,10 @@ class Lane:
 
     def _partition_of(self, workflow: ClaimedWorkflow) -> str | None:
         return workflow.partition_key if self.rules.is_partitioned else None
+
+    def opens_in_s(self) -> float:
+        """In how many seconds the rate limit lets the next one start; not positive if it may do so now."""
+        return 0.0 if self._opens_at is None else self._executor.time.seconds_left(self._opens_at)
 
     def look_in(self, seconds: float) -> None:
         """Look for work in so many seconds at the latest."""
@@ -319,6 +324,11 @@ class Dispatcher:
         self._is_stopped = False
         self._reported: set[object] = set()
         """The queues and functions of which was said that their work is not done here."""
+
+    def opens_in_s(self) -> float | None:
+        """In how many seconds a rate limit lets something start, the first that does; ``None`` if none is in force."""
+        waiting = [seconds for lane in list(self._lanes.values()) if (seconds := lane.opens_in_s()) > 0]
+        return min(waiting, default=None)
 
     def listen(self) -> None:
         """Serve the queues that are declared by now."""

@@ -13,7 +13,7 @@ from dbos.runtime.classes import conflict_of
 from dbos.runtime.drivers import Command, Core, Ending, Raised, Returned
 from dbos.runtime.endings import Expected, shut_down_error
 from dbos.runtime.run import Run
-from dbos.runtime.starting import Call, encode_inputs
+from dbos.runtime.starting import Call, encode_inputs, observe_child
 from dbos.storage.errors import JournalClosed
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def enqueue_child(parent: Run, function_id: int, queued: QueuedCall) -> Core[End
     there. Only with a deduplication id there is an answer to wait for, which is recorded.
     """
     call, executor = queued.call, parent.executor
+    observe_child(parent, function_id, call)
     recorded = parent.find_recorded(function_id, call.function.name)
     if recorded is not None:
         if recorded.child_workflow_id is None:

@@ -55,13 +55,13 @@ def get_event(run: Run, function_id: int, wait_id: int, query: EventQuery, timeo
     # What the workflow reads may answer to what it has recorded.
     yield from run.barrier()
     executor = run.executor
-    started_at_ms, began = executor.clock.now_ms(), executor.clock.monotonic()
+    started_at_ms, began = executor.clock.now_ms(), executor.time.moment_in(0.0)
     left_s = recorded_wait(run, wait_id)
     is_recorded = left_s is not None
     until = began + (timeout_s if left_s is None else left_s)
     with executor.waits.watching(query, looks_now=False) as arrival:
         value: Value | None = yield from look(executor, query)
-        rest_s = until - executor.clock.monotonic()
+        rest_s = executor.time.seconds_left(until)
         if value is None and rest_s > 0:
             if not is_recorded:
                 record_wait(run, wait_id, rest_s)

@@ -21,7 +21,7 @@ from dbos.model.retention import KEEP_ALL, RetentionPolicy
 from dbos.model.values import Batch, BatchAnswer, Lease, RecordedStep
 from dbos.runtime.announcing import Announcement
 from dbos.runtime.application import ApplicationDatabase
-from dbos.runtime.database_time import DatabaseTime
+from dbos.runtime.database_time import DatabaseTime, ProgramTime
 from dbos.runtime.dispatcher import Dispatcher
 from dbos.runtime.drivers import Ending, Raised, drive_async
 from dbos.runtime.duties import Duties
@@ -30,6 +30,7 @@ from dbos.runtime.gateway import Gateway
 from dbos.runtime.interests import Interests
 from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S, LeaseKeeper
 from dbos.runtime.observing import ObservedStore, Observer
+from dbos.runtime.overseeing import Overseer
 from dbos.runtime.processes import this_process
 from dbos.runtime.recovery import Recovery
 from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
@@ -107,6 +108,7 @@ class Executor(Gateway):
         settings: ExecutorSettings,
         hints: Hints | None = None,
         application: ApplicationDatabase | None = None,
+        time: ProgramTime | None = None,
     ) -> None:
         super().__init__(database, codec, clock, hints, settings.longest_poll_s, application=application)
         self.registry = registry
@@ -116,7 +118,7 @@ class Executor(Gateway):
         self.hold_back_s = settings.hold_back_s
         self.is_patching_enabled = settings.is_patching_enabled
         self.journal = Journal(batch_store(database), clock, settings.hold_back_s, self._committed)
-        self.time = DatabaseTime(database, clock)
+        self.time: ProgramTime = DatabaseTime(database, clock) if time is None else time
         self.loop = BackgroundLoop()
         self.recovery = Recovery(self)
         self.duties = Duties(self)
@@ -132,6 +134,8 @@ class Executor(Gateway):
         """Makes spans of runs and steps, if that is wanted; set before the first one."""
         self.observers: Sequence[Observer] = ()
         """Who is told of what happens; see ``observe``."""
+        self.overseer: Overseer | None = None
+        """Is told of what workflows call, if that is wanted; set before the first one."""
         self._keeper = LeaseKeeper(database, self, clock, settings.renew_interval_s, settings.lease_ttl_s)
         self._lease_lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -199,7 +203,10 @@ class Executor(Gateway):
                 _cancel(run.task)
             # Its thread may be in the user's code for long; whoever waits for it shall not be.
             run.ended.reject(shut_down_error(run.workflow_id))
-        self.dispatcher.flush()
+        try:
+            self.dispatcher.flush()
+        except Exception as error:
+            _logger.warning("Starts of queues with a rate limit could not be noted: %r", error)
         self.close()
         self.loop.stop()
         try:
@@ -579,6 +586,11 @@ class Executor(Gateway):
     def run_count(self) -> int:
         """How many runs are in memory."""
         return len(self._runs)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs in memory."""
+        return list(self._runs.values())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -109,7 +109,7 @@ def receive(run: Run, function_id: int, wait_id: int, topic: str | None, timeout
 
 def _receive(run: Run, function_id: int, wait_id: int, topic: str | None, timeout_s: float) -> Core[Ending[Any]]:
     executor = run.executor
-    started_at_ms, began = executor.clock.now_ms(), executor.clock.monotonic()
+    started_at_ms, began = executor.clock.now_ms(), executor.time.moment_in(0.0)
     left_s = recorded_wait(run, wait_id)
     is_recorded = left_s is not None
     until = began + (timeout_s if left_s is None else left_s)
@@ -120,7 +120,7 @@ def _receive(run: Run, function_id: int, wait_id: int, topic: str | None, timeou
     message: Value | None = None
     while message is None or message.message_id in run.received:
         yield from _settle_receipts(run)
-        left_s = until - executor.clock.monotonic()
+        left_s = executor.time.seconds_left(until)
         if left_s <= 0:
             message = yield from look(executor, query)
             if message is None:

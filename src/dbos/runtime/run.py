@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from dbos.runtime.tracing import Origin
 
 
-LONGEST_WAIT_S = 300.0
-"""How long to wait without looking at the clock: timers of the system stand still while the machine is suspended."""
-
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 """One for all runs without keyword arguments, and without checkpoints."""
 
@@ -86,6 +83,7 @@ class Run:
         seen_at: When this run last heard that it owns the workflow and may go on; monotonic.
         deadline_ms: When the workflow is cancelled, by the database's clock.
         receiving: How many calls are receiving messages at the moment.
+        calling: The runs of the workflows that it has called, and that have not returned to it.
         received: The ids of messages that were received and may still be found in the database.
         stop: Why the run is to stop, once that is known: cancelled, deleted or shut down.
         has_begun: Whether its start or its claim is durable.
@@ -103,6 +101,7 @@ class Run:
         "_next_function_id",
         "args",
         "authentication",
+        "calling",
         "deadline_ms",
         "deferred",
         "ended",
@@ -153,6 +152,7 @@ class Run:
         self.unsettled_children: set[int] | None = None
         self.deadline_ms: int | None = None
         self.receiving = 0
+        self.calling: tuple[Run, ...] = ()
         self.received: set[str] | None = None
         self.stop: BaseException | None = None
         self.has_begun = False
@@ -389,19 +389,22 @@ class Run:
         Raises:
             RunStopped, DBOSWorkflowCancelledError, JournalClosed: As ``check``.
         """
-        clock = self.executor.clock
-        until = math.inf if seconds is None else clock.monotonic() + seconds
-        while not any(promise.is_done for promise in promises) and (left := until - clock.monotonic()) > 0:
-            yield Wait((*promises, self.interruption), min(left, LONGEST_WAIT_S))
+        time = self.executor.time
+        until = None if seconds is None else time.moment_in(seconds)
+        left: float | None = None
+        while not any(promise.is_done for promise in promises):
+            if until is not None and (left := time.seconds_left(until)) <= 0:
+                break
+            yield time.wait(self, (*promises, self.interruption), left)
             self.check()
         self.check()
 
     def pause(self, seconds: float) -> Generator[Command, Any, None]:
-        """Wait for so many seconds, or until the run is interrupted, which is raised."""
+        """Wait for so many seconds of the machine's, or until the run is interrupted, which is raised."""
         clock = self.executor.clock
         until = clock.monotonic() + seconds
         while (left := until - clock.monotonic()) > 0:
-            yield Wait((self.interruption,), min(left, LONGEST_WAIT_S))
+            yield Wait((self.interruption,), left)
             self.check()
 
     def _raise_deferred(self) -> None:

@@ -132,6 +132,11 @@ class Schedules:
             self._serve.run_soon()
         self._executor.waits.attend_in(self._serves_at - now)
 
+    @property
+    def next_ms(self) -> int | None:
+        """The next fire time; ``None``: there is none."""
+        return min((planned.due_ms for planned in self._planned() if planned.due_ms is not None), default=None)
+
     # -- in the background, one at a time
 
     def _look_and_fire(self) -> None:
@@ -144,7 +149,7 @@ class Schedules:
             self._fire(due)
         now = executor.clock.monotonic()
         wait_s = self._looks_at - now
-        first_ms = min((planned.due_ms for planned in self._planned() if planned.due_ms is not None), default=None)
+        first_ms = self.next_ms
         if first_ms is not None:
             wait_s = min(wait_s, executor.time.seconds_until(first_ms))
         self._serves_at = now + wait_s

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dbos.error import DBOSSerializationError
 from dbos.runtime.drivers import Core, Ending, Pause, Returned, Wait
-from dbos.runtime.run import LONGEST_WAIT_S, Run
+from dbos.runtime.run import Run
 from dbos.serialization.codec import Codec
 
 SLEEP = "DBOS.sleep"
@@ -21,7 +21,7 @@ def sleep(run: Run, function_id: int, seconds: float) -> Core[Ending[None]]:
     left_s = recorded_wait(run, function_id)
     if left_s is None:
         run.check()
-        until = run.executor.clock.monotonic() + seconds
+        until = run.executor.time.moment_in(seconds)
         record_wait(run, function_id, seconds)
         # It carries what the run holds, and tells whether the run may go on. Another thread commits it: this one is
         # going to sleep, maybe with thousands of others, and its stack shall stay small.
@@ -32,10 +32,10 @@ def sleep(run: Run, function_id: int, seconds: float) -> Core[Ending[None]]:
         # It may be a long sleep, and one of ten thousands: nothing is kept that is not needed.
         del ticket
     else:
-        until = run.executor.clock.monotonic() + left_s
+        until = run.executor.time.moment_in(left_s)
     # As in Run.wait: a frame less, of which there may be ten thousands.
-    while (left_s := until - run.executor.clock.monotonic()) > 0:
-        yield Wait((run.interruption,), min(left_s, LONGEST_WAIT_S))
+    while (left_s := run.executor.time.seconds_left(until)) > 0:
+        yield run.executor.time.wait(run, (run.interruption,), left_s)
         run.check()
     return Returned(None)
 

@@ -147,6 +147,13 @@ def _warn_of_other_version(executor: Executor, call: Call, existing: AlreadyExis
         )
 
 
+def observe_child(parent: Run, function_id: int, call: Call) -> None:
+    """A workflow starts or enqueues another."""
+    overseer, function = parent.executor.overseer, call.function
+    if overseer is not None:
+        overseer.called(parent, function_id, function.name, function.function, call.args, call.kwargs)
+
+
 def encode_inputs(codec: Codec, call: Call) -> Encoded:
     """The call's arguments as they are stored."""
     value = {"args": call.args, "kwargs": dict(call.kwargs)}

@@ -73,6 +73,8 @@ def run_step(
         kwargs: Its keyword arguments.
         authentication: Whom it acts for.
     """
+    if run.executor.overseer is not None:
+        function = run.executor.overseer.called(run, function_id, rules.name, function, args, kwargs)
     recorded = run.find_recorded(function_id, rules.name)
     if recorded is not None:
         return run.replay(recorded)
@@ -140,7 +142,7 @@ def _attempt_all(
             )
             for observer in run.executor.observers:
                 observer.step_retried(rules.name)
-            yield from run.pause(pause_s)
+            yield from run.wait(seconds=pause_s)
             pause_s = min(pause_s * rules.backoff_rate, MAX_RETRY_INTERVAL_S)
     return Raised(DBOSMaxStepRetriesExceeded(rules.name, rules.max_attempts, errors))
 

@@ -33,6 +33,8 @@ class ElasticThreads:
         self._lock = threading.Lock()
         self._idle: deque[_Worker] = deque()
         self._count = 0
+        self.errands: set[Errand] = set()
+        """What is to be done or being done of them."""
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run the work in a thread, at once."""
@@ -110,21 +112,26 @@ class Errand:
             if self.is_running or self.is_stopped:
                 return
             self.is_running = True
+            self._threads.errands.add(self)
         try:
             self._threads.submit(self._run)
         except RuntimeError as error:
-            self.is_running = False
+            self._rest()
             _logger.error("%s is put off: %r", self._name, error)
 
     def stop(self) -> None:
         """Do it no more; what is being done fails in silence."""
         self.is_stopped = True
 
+    def _rest(self) -> None:
+        self.is_running = False
+        self._threads.errands.discard(self)
+
     def _run(self) -> None:
         while True:
             with self._lock:
                 if not self._is_wanted or self.is_stopped:
-                    self.is_running = False
+                    self._rest()
                     return
                 self._is_wanted = False
             try:

@@ -70,6 +70,8 @@ def run_transaction(
     authentication: Authentication,
 ) -> Core[Ending[Any]]:
     """Answer from the record, or run the function in a transaction that records how it ended."""
+    if run.executor.overseer is not None:
+        function = run.executor.overseer.called(run, function_id, rules.name, function, args, kwargs)
     recorded = run.find_recorded(function_id, rules.name)
     if recorded is not None:
         return _replay(run, recorded)

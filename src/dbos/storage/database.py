@@ -150,6 +150,8 @@ class Database(abc.ABC):
         self._owns_engine = owns_engine
         self._gate = gate
         self._compiled: dict[str, str] = {}
+        self.now: str = self.clock_expression
+        """What ``{now}`` stands for."""
         self.write_lock: contextlib.AbstractContextManager[object] = _NO_LOCK
         """What the writers of this process queue up at, where the database lets only one write at a time."""
         self._nothing_lent = threading.Event()
@@ -374,10 +376,17 @@ class Database(abc.ABC):
 
     def compiled(self, statement: str) -> str:
         """The statement in the driver's words, from the cache."""
-        compiled = self._compiled.get(statement)
+        cache = self._compiled
+        compiled = cache.get(statement)
         if compiled is None:
-            compiled = self._compiled[statement] = self.compile(statement)
+            compiled = cache[statement] = self.compile(statement)
         return compiled
+
+    def freeze(self, now_ms: int) -> None:
+        """Let ``{now}`` be this time from now on, for statements that begin later. For tests."""
+        self.now = str(now_ms)
+        # What is compiled with the former one meanwhile goes into the former cache.
+        self._compiled = {}
 
     def close(self) -> None:
         if self._shared is not None:
