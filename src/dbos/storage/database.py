@@ -150,8 +150,6 @@ class Database(abc.ABC):
         self._owns_engine = owns_engine
         self._gate = gate
         self._compiled: dict[str, str] = {}
-        self.now: str = self.clock_expression
-        """What ``{now}`` stands for."""
         self.write_lock: contextlib.AbstractContextManager[object] = _NO_LOCK
         """What the writers of this process queue up at, where the database lets only one write at a time."""
         self._nothing_lent = threading.Event()
@@ -384,7 +382,7 @@ class Database(abc.ABC):
 
     def freeze(self, now_ms: int) -> None:
         """Let ``{now}`` be this time from now on, for statements that begin later. For tests."""
-        self.now = str(now_ms)
+        self.clock_expression = str(now_ms)
         # What is compiled with the former one meanwhile goes into the former cache.
         self._compiled = {}
 

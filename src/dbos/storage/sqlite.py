@@ -67,7 +67,7 @@ class SqliteDatabase(Database):
         return False
 
     def compile(self, statement: str) -> str:
-        statement = statement.replace("{schema}", self.schema_prefix).replace("{now}", self.now)
+        statement = statement.replace("{schema}", self.schema_prefix).replace("{now}", self.clock_expression)
         statement = _ROWS_OF.sub(_rows_of, statement)
         return _ANY_OF.sub(r"IN (SELECT value FROM json_each(:\1))", statement)
 
