@@ -47,7 +47,7 @@ def ask(conversation: Sequence[Message], key: str) -> Message:
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         answer: Message = json.load(response)["choices"][0]["message"]
-    return answer
+    return {"content": None, **{key: answer[key] for key in ("role", "content", "tool_calls") if key in answer}}
 
 
 def play(conversation: Sequence[Message]) -> Message:

@@ -53,10 +53,17 @@ async def list_jobs() -> dict[str, str]:
 
 @app.get("/jobs/{job_id}")
 async def show_job(job_id: str) -> dict[str, Any]:
-    """How far a job is, and its result once it has one."""
+    """How far a job is, which worker has it, or had it last, and its result once it has one."""
     job = await find_job(job_id)
     progress = await client.get_event_async(job_id, PROGRESS, timeout_seconds=0)
-    return {"status": job.status, "progress": progress, "words": job.output}
+    return {"status": job.status, "worker": job.executor_id, "progress": progress, "words": job.output}
+
+
+@app.delete("/jobs/{job_id}")
+async def cancel_job(job_id: str) -> None:
+    """Have a job stop before its next page, or never start. One that has ended stays as it is."""
+    await find_job(job_id)
+    await client.cancel_workflow_async(job_id)
 
 
 @app.get("/jobs/{job_id}/progress")

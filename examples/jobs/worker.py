@@ -44,6 +44,7 @@ if __name__ == "__main__":
     config: DBOSConfig = {
         "name": "jobs",
         "system_database_url": os.environ.get("DBOS_SYSTEM_DATABASE_URL"),  # None: the file jobs.sqlite
+        "executor_id": f"worker {os.getpid()}",  # a label: the API tells who has a job
         "run_admin_server": False,
     }
     DBOS(config=config)

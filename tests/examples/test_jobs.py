@@ -89,16 +89,22 @@ def test_jobs_of_a_killed_worker_are_done_by_others(database_url: str, spawn: Sp
         with ThreadPoolExecutor(len(JOBS)) as threads:
             followers = [threads.submit(follow, api, job, seen[job]) for job in JOBS]
             eventually(lambda: all(seen[job] == PROGRESS[:2] for job in JOBS[:4]), "the first pages are seen")
-            for job in JOBS[:4]:
-                assert api.get(f"/jobs/{job}").json() == {"status": "PENDING", "progress": PROGRESS[1], "words": None}
             killed, survivor = workers
+            labels = Counter()
+            for job in JOBS[:4]:
+                answer = api.get(f"/jobs/{job}").json()
+                labels[answer.pop("worker")] += 1
+                assert answer == {"status": "PENDING", "progress": PROGRESS[1], "words": None}
+            assert labels == {f"worker {worker.pid}": 2 for worker in workers}
             killed.kill()
-            for worker in (survivor, start_worker()):
+            left = [survivor, start_worker()]
+            for worker in left:
                 worker.write_line("go on")
             for follower in followers:
                 assert follower.result(timeout=60) == PROGRESS
         for job in JOBS:
             answer = eventually(lambda job=job: finished(api, job), f"{job} has ended")
+            assert answer.pop("worker") in [f"worker {worker.pid}" for worker in left]
             assert answer == {"status": "SUCCESS", "progress": PROGRESS[3], "words": 9}
 
     with DBOSClient(system_database_url=database_url) as client:
@@ -123,13 +129,20 @@ def test_jobs_without_a_crash(spawn: Spawner, tmp_path: Path) -> None:
     worker.wait_for_line(r"worker \d+ is ready")
     port = free_port()
     with client_of(spawn(FOLDER / "api.py", env={"PORT": str(port)}), port) as api:
-        for path in ("/jobs/hamlet", "/jobs/hamlet/progress"):
-            assert (api.get(path).status_code, api.get(path).json()) == (404, {"detail": "No such job"})
+        for method, path in (("GET", "/jobs/hamlet"), ("GET", "/jobs/hamlet/progress"), ("DELETE", "/jobs/hamlet")):
+            refused = api.request(method, path)
+            assert (refused.status_code, refused.json()) == (404, {"detail": "No such job"})
         assert api.put("/jobs/hamlet", json={"pages": "to be"}).status_code == 422
         pages = ["to be or not to be", "that is the question", "whether", "tis nobler"]
         assert api.put("/jobs/hamlet", json={"pages": pages}).status_code == 202
         assert follow(api, "hamlet", []) == [{"done": done, "pages": 4} for done in range(5)]
         answer = eventually(lambda: finished(api, "hamlet"), "the job has ended")
-        assert answer == {"status": "SUCCESS", "progress": {"done": 4, "pages": 4}, "words": 13}
-        assert api.get("/jobs").json() == {"hamlet": "SUCCESS"}
+        last = {"worker": f"worker {worker.pid}", "progress": {"done": 4, "pages": 4}}
+        assert answer == {"status": "SUCCESS", **last, "words": 13}
+        assert api.delete("/jobs/hamlet").status_code == 200
+        worker.kill()
+        assert api.put("/jobs/macbeth", json={"pages": pages}).status_code == 202
+        assert api.delete("/jobs/macbeth").status_code == 200
+        assert follow(api, "macbeth", []) == []
+        assert api.get("/jobs").json() == {"hamlet": "SUCCESS", "macbeth": "CANCELLED"}
     assert (tmp_path / "jobs.sqlite").exists()
