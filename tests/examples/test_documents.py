@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dbos import DBOSClient
 from tests.support import ledger
 from tests.support.apps import eventually
 from tests.support.processes import ROOT, Spawner
@@ -74,6 +75,8 @@ def test_killed_run_goes_on_and_indexes_each_document_once(
     assert killed.stdout.splitlines().count("3/8 holmes.html: 2 chunks") == 0
 
     assert spawn(WATCHED, "index", LIBRARY, "monday", env=settings).succeed().splitlines() == OUTPUT
+    with DBOSClient(system_database_url=database_url) as client:
+        assert client.get_event("monday", "counts") == {"documents": 8, "done": 8, "failed": 2}
     extracted = Counter(entry["document"] for entry in ledger.read(tmp_path / "ledger"))
     assert extracted == {path.name: 2 if path.name == "holmes.html" else 1 for path in LIBRARY.iterdir()}
 
