@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint typing format chaos crash differential replay bench docs docs-serve integrations clean
+.PHONY: help demo test test-browser lint typing format chaos crash differential replay bench docs docs-serve integrations clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -16,6 +16,9 @@ demo: .venv/.core ## Run the demo
 
 test: .venv/.installed ## Run the tests
 	@$(BIN)/pytest -n 2 --dist loadfile --reruns 1 -rR
+
+test-browser: .venv/.installed ## Run the tests of the console in a headless Chromium
+	@$(BIN)/pytest tests/browser -rs
 
 lint: .venv/.installed ## Check style, formatting, types and layers
 	$(BIN)/ruff check

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dbos.runtime.registry import QUEUES, SCHEDULES
+from tests.support.chromium import NO_CHROMIUM, find_chromium
 from tests.support.guide import guide_path
 from tests.support.postgres import PostgresAdmin, PostgresServer
 from tests.support.processes import Spawner
@@ -53,7 +54,9 @@ def replay_always() -> Iterator[replay.Dropper]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say so where the programming guide could not be tested."""
+    """Say so where the programming guide, or the console in a browser, could not be tested."""
+    if find_chromium() is None:
+        terminalreporter.write_line(NO_CHROMIUM, yellow=True)
     if not guide_path().exists():
         terminalreporter.write_line(
             f"NOT TESTED: the programming guide is not there ({guide_path()}); set DBOS_GUIDE to its path", yellow=True
