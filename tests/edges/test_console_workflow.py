@@ -313,6 +313,12 @@ def test_values_that_cannot_be_read_are_shown_as_they_are(browser: Visitor, appl
         assert browser.answer("/workflow/value", id="w", what="output", **JSON).json() == text
 
 
+def test_value_that_is_too_long_to_be_read_at_once(browser: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("w", page_all_children)
+    monkeypatch.setattr("dbos.edges.console.value.MAX_CHARS", 3)
+    assert "characters, too many to be shown here" in browser.get("/workflow/value", 413, id="w", what="input").text
+
+
 def test_value_by_itself_is_no_page(browser: Visitor) -> None:
     run_all("w", HOSTILE)
     of_step = {"id": "w", "what": "step-output", "number": 1}
@@ -420,6 +426,7 @@ def test_events_and_streams_are_shown_in_pages(browser: Visitor) -> None:
     assert [row.get("scope") for row in stream.all("th", scope="row")] == ["row"] * 100
     stream = browser.get(stream.all("a", rel="next")[0]["href"] or "")
     assert len(stream.all("th", scope="row")) == 20
+    assert "page 2 of 2" in stream.text
     assert not stream.all("a", rel="next")
 
 

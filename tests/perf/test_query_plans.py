@@ -25,6 +25,7 @@ from dbos.storage.published import (
     count_messages,
     read_entries,
     read_event_page,
+    read_last_offset,
     read_messages,
     read_received,
     read_set_events,
@@ -319,6 +320,7 @@ def test_what_a_page_shows_of_a_workflow_is_found_by_keys(full: Database, monkey
         assert len(read_messages(full, "w9", limit=10, max_chars=9)) == count_messages(full, "w9", 10) == 2
         assert read_received(full, "w1", limit=10, max_chars=9) == []
         assert len(read_streams(full, "w1", 10)) == 1
+        assert read_last_offset(full, "w1", "stream") == 99
         assert len(read_entries(full, "w1", "stream", 0, 9, max_chars=9)) == 10
         assert len(read_family(full, "w1", 200).members) == 7  # type: ignore[union-attr]
         for source in Source:

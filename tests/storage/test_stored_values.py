@@ -14,6 +14,7 @@ from dbos.storage.published import (
     count_messages,
     read_entries,
     read_event_page,
+    read_last_offset,
     read_messages,
     read_received,
     read_set_events,
@@ -209,7 +210,8 @@ def test_streams_are_read_by_ranges_of_offsets(database: Database) -> None:
     entries = read_entries(database, "one", "stream 1", 1, 2, max_chars=MANY)
     assert [(one.offset, one.value.text, one.function_id) for one in entries] == [(1, "4", 4), (2, "7", 7)]
     commit(database, run("one", checkpoint(12), step_effects=(in_step(12, entry("late", "stream 1")),)))
-    assert read_streams(database, "one", 9)[1].last_offset == 4
+    assert read_streams(database, "one", 9)[1].last_offset == read_last_offset(database, "one", "stream 1") == 4
+    assert read_last_offset(database, "one", "nothing") is None
 
 
 # -- families

@@ -52,6 +52,8 @@ SELECT key,
     (SELECT MAX("offset") FROM {schema}streams AS entry WHERE workflow_uuid = :id AND entry.key = found.key)
 FROM found WHERE key IS NOT NULL ORDER BY number"""
 
+_READ_LAST_OFFSET = 'SELECT MAX("offset") FROM {schema}streams WHERE workflow_uuid = :id AND key = :key'
+
 _READ_ENTRIES = f"""
 SELECT "offset", {bounded("value")}, serialization, function_id FROM {{schema}}streams
 WHERE workflow_uuid = :id AND key = :key AND "offset" BETWEEN :first AND :last ORDER BY "offset" LIMIT :limit"""
@@ -186,6 +188,13 @@ def read_streams(database: Database, workflow_id: str, limit: int) -> list[Strea
     parameters = {"id": workflow_id, "limit": limit}
     rows = database.run("read_streams", lambda t: t.rows(_READ_STREAMS, parameters), "read")
     return [StreamRow(row[0], int(row[1])) for row in rows]
+
+
+def read_last_offset(database: Database, workflow_id: str, key: str) -> int | None:
+    """The offset of a stream's last entry; ``None`` if it has none."""
+    parameters = {"id": workflow_id, "key": key}
+    last = database.run("read_last_offset", lambda t: t.rows(_READ_LAST_OFFSET, parameters), "read")[0][0]
+    return None if last is None else int(last)
 
 
 def read_entries(

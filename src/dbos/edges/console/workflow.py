@@ -32,6 +32,7 @@ from dbos.storage.published import (
     count_messages,
     read_entries,
     read_event_page,
+    read_last_offset,
     read_messages,
     read_received,
     read_set_events,
@@ -157,26 +158,28 @@ def routes(console: Console) -> list[BaseRoute]:
 
     async def show_stream(request: Request) -> Response:
         workflow_id, key = workflow_id_of(request), key_of(request, "key") or ""
-        page = number_of(request, "page", 1, least=1)
-        first = (page - 1) * ENTRIES_PER_PAGE
+        wanted = number_of(request, "page", 1, least=1)
 
-        def read(gateway: Gateway) -> tuple[list[EntryRow], str]:
+        def read(gateway: Gateway) -> tuple[str, int, int, list[EntryRow]]:
             row = find(gateway.database, workflow_id)
-            # With one more, which tells whether there is another page.
-            last, limit = first + ENTRIES_PER_PAGE, MAX_STORED_CHARS
-            entries = read_entries(gateway.database, workflow_id, key, first, last, max_chars=limit)
-            return entries, row.status
+            last = read_last_offset(gateway.database, workflow_id, key)
+            count = 1 if last is None else last // ENTRIES_PER_PAGE + 1
+            page = min(wanted, count)
+            first = (page - 1) * ENTRIES_PER_PAGE
+            until = first + ENTRIES_PER_PAGE - 1
+            entries = read_entries(gateway.database, workflow_id, key, first, until, max_chars=MAX_STORED_CHARS)
+            return row.status, page, count, entries
 
-        entries, status = await console.work(read)
+        status, page, count, entries = await console.work(read)
         return console.page(
             request,
             "stream.html",
             workflow_id=workflow_id,
             key=key,
             page=page,
-            per_page=ENTRIES_PER_PAGE,
-            closed=STREAM_CLOSED,
+            count=count,
             entries=entries,
+            closed=STREAM_CLOSED,
             is_live=status in LIVE,
             shown=shown,
         )
