@@ -125,6 +125,18 @@ async def test_a_form_needs_the_token_of_its_browser(database: Database, browser
     assert status_of(database) == "CANCELLED", "with everything right it is done"
 
 
+async def test_processes_with_one_secret_take_each_others_forms(database: Database, sqlite_url: str) -> None:
+    secret = "what the workers of one application share"
+    with (
+        console_on(sqlite_url, allow_writes=True, secret=secret) as one,
+        console_on(sqlite_url, allow_writes=True, secret=secret) as other,
+    ):
+        page = await one.get("/workflows")
+        other.client.cookies.update(one.client.cookies)
+        await other.send("/workflows/apply", page, action="cancel", id="victim")
+    assert status_of(database) == "CANCELLED"
+
+
 async def test_forms_of_pages_of_others_are_refused(database: Database, browser: Browser) -> None:
     """Even with the right cookie and token."""
     page = await browser.get("/workflows")

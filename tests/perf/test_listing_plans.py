@@ -18,6 +18,8 @@ from dbos import DBOS
 from dbos.api.instance import get_executor
 from dbos.runtime.executor import Executor
 from dbos.storage.database import Database
+from dbos.storage.overview import Place, count_workflows, read_page
+from dbos.storage.reads import WorkflowFilter
 from tests.perf.test_query_plans import Recorded, recorded
 from tests.support.apps import App
 from tests.verify.rows import query
@@ -158,3 +160,37 @@ def test_middle_page_reads_no_further_than_its_end(executor: Executor, monkeypat
     ]
     first, middle, last = costs
     assert first < middle < 0.7 * last
+
+
+MIDDLE = Place(1700000000000 + HISTORY // 2, HISTORY // 2)
+PAGES: dict[str, tuple[WorkflowFilter, Place | None]] = {
+    "first": (WorkflowFilter(), None),
+    "middle": (WorkflowFilter(), MIDDLE),
+    "last": (WorkflowFilter(), Place(1700000000050, 50)),
+    "enqueued": (WorkflowFilter(statuses=["ENQUEUED"]), None),
+    "failed, older": (WorkflowFilter(statuses=["ERROR"]), MIDDLE),
+    "succeeded, older": (WorkflowFilter(statuses=["SUCCESS"]), MIDDLE),
+    "queue, older": (WorkflowFilter(queue_names=["queue"]), MIDDLE),
+    "children": (WorkflowFilter(parents=["w1"]), None),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_of_the_console_costs_what_it_shows(
+    executor: Executor, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it begins, with finding the page before it."""
+    wanted, start = PAGES[page]
+    with recorded(monkeypatch, threading.current_thread()) as statements:
+        shown = read_page(executor.database, wanted, size=50, start=start)
+    assert shown.rows
+    spent = [cost(executor.database, one) for one in statements if "workflow_status" in one[0]]
+    assert len(spent) == (1 if start is None else 2)
+    assert all(used <= allowed for used, allowed in spent), statements
+
+
+def test_counting_costs_what_is_live(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorded(monkeypatch, threading.current_thread()) as statements:
+        count_workflows(executor.database, bound=500, since_ms=10**13)
+    spent = [cost(executor.database, one) for one in statements]
+    assert all(used <= allowed for used, allowed in spent), statements

@@ -92,13 +92,12 @@ def given(query: QueryParams, name: str) -> list[str] | None:
 
 def used(query: QueryParams) -> list[str]:
     """The names of the filters that are used, of those that a form need not show."""
-    names = [name for name in (*TEXT_FILTERS, *TIME_FILTERS, "queues_only") if given(query, name)]
-    return names if query.get("size", str(DEFAULT_SIZE)) == str(DEFAULT_SIZE) else [*names, "size"]
+    return [name for name in (*TEXT_FILTERS, *TIME_FILTERS, "queues_only") if given(query, name)]
 
 
 def is_filtered(query: QueryParams) -> bool:
     """Whether not all workflows are asked for."""
-    return any(given(query, name) for name in ("q", "status", "queues_only", *TEXT_FILTERS, *TIME_FILTERS))
+    return bool(used(query) or given(query, "q") or given(query, "status"))
 
 
 def read_place(text: str | None) -> Place | None:

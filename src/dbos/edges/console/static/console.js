@@ -7,6 +7,14 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
+// Filters that are left empty need not be in the address.
+document.addEventListener("formdata", (event) => {
+  if (!event.target.matches(".filters")) return;
+  const fields = [...event.formData].filter(([name, value]) => value !== "");
+  for (const name of [...event.formData.keys()]) event.formData.delete(name);
+  for (const [name, value] of fields) event.formData.append(name, value);
+});
+
 // Nobody looks: do not ask. When somebody looks again, ask at once.
 document.addEventListener("htmx:before:request", (event) => {
   if (document.hidden) event.preventDefault();
