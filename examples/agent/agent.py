@@ -42,7 +42,8 @@ def agent(task: str) -> str:
         if not calls:
             return str(message["content"])
         for call in calls:
-            add({"role": "tool", "tool_call_id": call["id"], "content": carry_out(call)})
+            result = carry_out(call, question_id=f"question-{len(conversation)}")
+            add({"role": "tool", "tool_call_id": call["id"], "content": result})
     raise RuntimeError(f"The model came to no answer in {MAX_TURNS} turns.")
 
 
@@ -51,7 +52,7 @@ def calls_in(message: Message) -> list[ToolCall]:
     return message.get("tool_calls") or []
 
 
-def carry_out(call: ToolCall) -> str:
+def carry_out(call: ToolCall, question_id: str) -> str:
     """What comes of a tool call, as the model is told. Part of the workflow, so it does nothing itself."""
     name = call["function"]["name"]
     try:
@@ -59,19 +60,19 @@ def carry_out(call: ToolCall) -> str:
     except ValueError as error:
         return f"error: {error}"
     if TOOLS[name].needs_approval:
-        answer = ask_human(call["id"], f"{name} {arguments}")
+        answer = ask_human(question_id, f"{name} {arguments}")
         if answer != "yes":
             return f"not done: the human in charge {'said no' if answer else 'did not answer'}"
     return call_tool(name, arguments)
 
 
-def ask_human(call_id: str, question: str) -> str | None:
+def ask_human(question_id: str, text: str) -> str | None:
     """Publish what is asked, and wait for the answer; None if there is none in time.
 
-    The topic is the id of the call: an answer to this question can never be taken for one to another.
+    The topic is the question's id, which is ours and not the model's: no answer is ever taken for one to another.
     """
-    DBOS.set_event(QUESTION, {"id": call_id, "text": question})
-    answer: str | None = DBOS.recv(call_id, timeout_seconds=APPROVAL_TIMEOUT_S)
+    DBOS.set_event(QUESTION, {"id": question_id, "text": text})
+    answer: str | None = DBOS.recv(question_id, timeout_seconds=APPROVAL_TIMEOUT_S)
     DBOS.set_event(QUESTION, None)
     return answer
 
