@@ -29,7 +29,8 @@ OFF = """
     DBOS.launch()
     workflow()
     executor = DBOS._application.executor
-    print(sorted(name for name in sys.modules if name.startswith(("prometheus", "dbos.edges.metrics"))))
+    ours = ("prometheus", "dbos.edges.metrics", "dbos.runtime.alerts")
+    print(sorted(name for name in sys.modules if name.startswith(ours)))
     print(executor.observers, type(executor.journal.store).__name__)
     DBOS.destroy()
 """

@@ -16,3 +16,10 @@ assert_type(DBOS.tracer, Tracer)
 logging.StreamHandler().addFilter(WorkflowLogFilter())
 
 REGISTRY.register(DBOS.metrics_collector())
+
+
+@DBOS.alert_handler
+def on_alert(name: str, message: str, metadata: dict[str, str]) -> None: ...
+
+
+assert_type(on_alert("name", "message", {}), None)

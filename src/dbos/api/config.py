@@ -55,6 +55,10 @@ class DBOSConfig(TypedDict, total=False):
             same for all executors of a database. One that ends on the same host is noticed at once. Default: 10.
         termination_timeout_sec: For how long running workflows may complete after SIGTERM, before others take them
             over, in seconds. Default: 5.
+        alert_queue_wait_sec: For how long work may wait to be taken up until the alert handler is told, in seconds.
+            Default: 300. See docs/alerts.md.
+        alert_repeat_interval_sec: The shortest time between two alerts of one subject, in seconds; 0: none is held
+            back. Default: 300.
         scheduler_polling_interval_sec: How long to wait at most before looking for changes of schedules without having
             been notified, in seconds. Default: 2.
         enable_otlp: Whether workflows and steps make OpenTelemetry spans: docs/telemetry.md. It needs the packages of
@@ -94,6 +98,8 @@ class DBOSConfig(TypedDict, total=False):
     max_executor_threads: int | None
     lease_timeout_sec: float | None
     termination_timeout_sec: float | None
+    alert_queue_wait_sec: float | None
+    alert_repeat_interval_sec: float | None
 
     conductor_key: str | None
     conductor_url: str | None
@@ -171,6 +177,8 @@ class Settings:
     lease_ttl_s: float
     termination_timeout_s: float
     is_patching_enabled: bool
+    alert_queue_wait_s: float
+    alert_repeat_interval_s: float
     admin: AdminSettings | None
     telemetry: TelemetrySettings | None
     retention: RetentionPolicy
@@ -199,12 +207,22 @@ _INTEGERS = {
     "max_executor_threads": (1, 1_000_000),
     "admin_port": (0, 65_535),
 }
-_SECONDS = ("notification_listener_polling_interval_sec", "scheduler_polling_interval_sec", "lease_timeout_sec")
+_SECONDS = (
+    "notification_listener_polling_interval_sec",
+    "scheduler_polling_interval_sec",
+    "lease_timeout_sec",
+    "alert_queue_wait_sec",
+)
+_SECONDS_OR_NONE = ("termination_timeout_sec", "alert_repeat_interval_sec")
 _LISTS = ("otlp_traces_endpoints", "otlp_logs_endpoints")
 _KEYS = frozenset(DBOSConfig.__annotations__)
 _MIN_TOKEN_CHARS = 16
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
+
+ALERT_QUEUE_WAIT_S = 300.0
+
+ALERT_REPEAT_INTERVAL_S = 300.0
 
 TERMINATION_TIMEOUT_S = 5.0
 """Less than what supervisors of processes wait before they kill."""
@@ -254,6 +272,8 @@ def check_config(config: Any) -> Settings:
         lease_ttl_s=float(given.get("lease_timeout_sec", TTL_S)),
         termination_timeout_s=float(given.get("termination_timeout_sec", TERMINATION_TIMEOUT_S)),
         is_patching_enabled=given.get("enable_patching", False),
+        alert_queue_wait_s=float(given.get("alert_queue_wait_sec", ALERT_QUEUE_WAIT_S)),
+        alert_repeat_interval_s=float(given.get("alert_repeat_interval_sec", ALERT_REPEAT_INTERVAL_S)),
         schedules_poll_s=float(given.get("scheduler_polling_interval_sec", POLL_INTERVAL_S)),
         given=given,
     )
@@ -301,7 +321,7 @@ def _check_value(key: str, value: object) -> None:
     elif key in _SECONDS:
         is_positive = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
         _expect(key, value, is_positive, "a positive number of seconds")
-    elif key == "termination_timeout_sec":
+    elif key in _SECONDS_OR_NONE:
         is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
         _expect(key, value, is_time, "a number of seconds, 0 or more")
     elif key in _LISTS:

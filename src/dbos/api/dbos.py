@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dbos.api.alerts import ALERTS, AlertMethods
 from dbos.api.authentication import AuthenticationMethods
 from dbos.api.classes import ClassMethods
 from dbos.api.classproperty import classproperty
@@ -45,6 +46,7 @@ class DBOS(
     ScheduleMethods,
     UpgradingMethods,
     TelemetryMethods,
+    AlertMethods,
 ):
     """Durable workflows.
 
@@ -128,6 +130,7 @@ class DBOS(
             REGISTRY.clear()
             QUEUES.clear()
             SCHEDULES.clear()
+            ALERTS.clear()
 
     @classmethod
     def reset_system_database(cls) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from dbos.api.alerts import ALERTS
 from dbos.api.application_schedules import create_declared_schedules, decorated_schedules
 from dbos.api.config import Settings
 from dbos.api.instance import set_executor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from dbos.model.clock import Clock
+    from dbos.runtime.alerts import Alerts
     from dbos.runtime.application import ApplicationDatabase
     from dbos.runtime.database_time import ProgramTime
     from dbos.runtime.executor import Executor
@@ -78,6 +80,7 @@ class Application:
         self._termination = TerminationHandler(self._terminate)
         self._admin: AdminServer | None = None
         self._telemetry: Telemetry | None = None
+        self._alerts: Alerts | None = None
 
     @property
     def executor(self) -> Executor | None:
@@ -149,6 +152,7 @@ class Application:
             atexit.register(self._at_exit)
             self._termination.install()
             try:
+                self._start_alerts(executor)
                 # Only now, as recovered workflows use the public functions.
                 executor.begin(decorated_schedules())
                 create_declared_schedules(executor)
@@ -172,6 +176,7 @@ class Application:
             atexit.unregister(self._at_exit)
             self._termination.remove()
             executor.shut_down(completion_timeout_s)
+            self._stop_alerts()
             set_executor(None)
             executor.application.close()
             executor.database.close()
@@ -198,6 +203,7 @@ class Application:
         if self._telemetry is not None:
             self._telemetry.abandon()
             self._telemetry = None
+        self._alerts = None
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
@@ -245,6 +251,22 @@ class Application:
         telemetry, self._telemetry = self._telemetry, None
         if telemetry is not None:
             telemetry.stop()
+
+    def _start_alerts(self, executor: Executor) -> None:
+        if ALERTS.handler is not None:
+            from dbos.runtime.alerts import Alerts, AlertSettings
+
+            settings = self.settings
+            self._alerts = Alerts(
+                executor,
+                AlertSettings(ALERTS.handler, settings.alert_queue_wait_s, settings.alert_repeat_interval_s),
+            )
+            self._alerts.start()
+
+    def _stop_alerts(self) -> None:
+        alerts, self._alerts = self._alerts, None
+        if alerts is not None:
+            alerts.stop()
 
     def _open_hints(self, database: Database) -> Hints:
         from dbos.storage.hints import NoHints, open_hints

@@ -69,6 +69,9 @@ class Finding:
         is_wrong: Whether it takes somebody to do something, or only patience.
         alike: How many workflows of the same status, function, version, queue and owner there are, with this one.
         place: Which of them it is, from 1 on, the oldest first.
+        queue_name: The queue that it is on, or came from.
+        application_version: Its version; ``None`` if any may start it.
+        quiet_ms: For how long nothing was written to its row.
     """
 
     workflow_id: str
@@ -79,6 +82,9 @@ class Finding:
     is_wrong: bool
     alike: int
     place: int
+    queue_name: str | None
+    application_version: str | None
+    quiet_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +166,17 @@ class _Doctor:
             verdict = self._enqueued(row)
         else:
             verdict = self._pending(row)
-        return Finding(row.workflow_id, row.status, row.name, *verdict, row.alike, row.place)
+        return Finding(
+            row.workflow_id,
+            row.status,
+            row.name,
+            *verdict,
+            alike=row.alike,
+            place=row.place,
+            queue_name=row.queue_name,
+            application_version=row.application_version,
+            quiet_ms=row.quiet_ms,
+        )
 
     # -- waiting to be started
 
