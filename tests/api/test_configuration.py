@@ -66,6 +66,7 @@ GOOD: dict[str, list[Any]] = {
     "admin_port": [0, 3001, 65535],
     "admin_host": ["127.0.0.1", "::1", "localhost"],
     "admin_token": ["a-secret-of-sixteen-characters"],
+    "admin_console_writes": [True, False],
     "retention": [{}, {"max_age_sec": 0.5, "max_workflows": 0, "max_age_sec_by_name": {"f": 1}}, {"max_age_sec": None}],
     "serializer": [Other()],
     "system_database_engine": [create_engine("sqlite://")],
@@ -114,6 +115,7 @@ BAD: dict[str, list[Any]] = {
         {"max_age_sec_by_name": {"f": True}},
     ],
     "admin_token": [1, "short", "x" * 15, "tökens of sixteen characters"],
+    "admin_console_writes": ["yes", 1],
     "serializer": [Other, "json", object()],
     "system_database_engine": ["sqlite://", object()],
 }
