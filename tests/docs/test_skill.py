@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -21,7 +22,11 @@ FOR_AGENTS = [*PAGES, PROMPT, INDEX, ROOT / "skills" / "README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_correct_examples_work_and_incorrect_ones_fail_as_they_say(page: Path, spawn: Spawner) -> None:
+def test_correct_examples_work_and_incorrect_ones_fail_as_they_say(
+    page: Path, spawn: Spawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DBOS__APPVERSION", "DBOS__VMID", "DBOS__APPID", "DBOS_SYSTEM_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
     spawn(ROOT / "tests" / "docs" / "skill_examples.py", page.stem).succeed(timeout=100)
 
 
@@ -61,6 +66,28 @@ def test_names_exist(page: Path) -> None:
         if not hasattr(dbos, name) and not hasattr(dbos.error, name)
     }
     assert unknown == set()
+
+
+@pytest.mark.parametrize("page", [*PAGES, PROMPT], ids=lambda page: page.name)
+def test_parameters_exist(page: Path) -> None:
+    unknown: list[str] = []
+    for function, given in re.findall(r"`@?((?:\w+\.)?\w+)\(([^`]*)\)`", page.read_text(encoding="utf-8")):
+        owner, _, name = function.rpartition(".")
+        found = getattr({"DBOS": dbos.DBOS, "DBOSClient": dbos.DBOSClient}.get(owner, dbos), name, None)
+        if found is None:  # a method of a handle, a function of the example
+            continue
+        known = inspect.signature(found).parameters
+        if not any(its.kind is inspect.Parameter.VAR_KEYWORD for its in known.values()):
+            unknown += [f"{function}({name}=)" for name in re.findall(r"(\w+)=", given) if name not in known]
+    assert unknown == []
+
+
+def test_fields_of_the_configuration_exist() -> None:
+    text = (SKILL / "references" / "operations.md").read_text(encoding="utf-8")
+    paragraph = text.partition("## Configuration")[2].partition("Others: ")[2].partition("**In production**")[0]
+    fields = re.findall(r"`([a-z_]+)`", paragraph)
+    assert len(fields) > 8
+    assert set(fields) - dbos.DBOSConfig.__annotations__.keys() == set()
 
 
 @pytest.mark.parametrize("page", FOR_AGENTS, ids=lambda page: page.name)

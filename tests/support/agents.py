@@ -13,6 +13,7 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 from mcp.server import MCPServer
 from mcp_types import CallToolResult, TextContent, Tool
 
@@ -61,7 +62,8 @@ class Agent:
 def agent_of(server: StdioServerParameters | MCPServer[Any]) -> Iterator[Agent]:
     """An agent that has started or reached the server."""
     with start_blocking_portal() as portal:
-        client = Client(server, read_timeout_seconds=60)
+        reached = stdio_client(server) if isinstance(server, StdioServerParameters) else server
+        client = Client(reached, read_timeout_seconds=60)
         with portal.wrap_async_context_manager(client):
             yield Agent(portal, client)
 

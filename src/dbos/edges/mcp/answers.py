@@ -30,6 +30,8 @@ MAX_LISTED = 200
 MAX_READ_CHARS = 1_000_000
 """How long a stored text may be to be read."""
 
+_MAX_EXACT = 2**53 - 1
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -60,7 +62,8 @@ class Listing(Answer):
 
 
 class Stored(Shape):
-    """A value that the application stored, as plain data: what JSON has not is shown as text."""
+    """A value that the application stored, as plain data. What JSON has not is shown as text, and so are integers
+    beyond 2^53, which not every client can hold."""
 
     value: Any
     """The value; the beginning of its text if it is cut; null if it is too long to be read at all."""
@@ -357,7 +360,14 @@ def stored_value(value: StoredValue, max_chars: int) -> Stored:
     if len(text) > max_chars:
         return Stored(value=_encodable(text[:max_chars]), is_cut=True, chars=len(text))
     clean = _encodable(text)
-    return Stored(value=clean if isinstance(plain, str) else json.loads(clean), is_cut=False, chars=len(text))
+    shown = clean if isinstance(plain, str) else json.loads(clean, parse_int=_exact)
+    return Stored(value=shown, is_cut=False, chars=len(text))
+
+
+def _exact(digits: str) -> int | str:
+    """The integer, or its digits if a client that knows floats only would make another one of it."""
+    number = int(digits)
+    return number if abs(number) <= _MAX_EXACT else digits
 
 
 def _encodable(text: str) -> str:

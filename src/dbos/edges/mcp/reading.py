@@ -180,10 +180,10 @@ class Reading:
     ) -> answers.Steps:
         """The recorded steps of a workflow, with their results or errors."""
         self.row(workflow_id)
-        span = read_step_span(self._database, workflow_id)
-        if span is None:
+        oldest, newest = read_step_span(self._database, workflow_id) or (0, -1)
+        first = max(from_step, oldest)
+        if first > newest:
             return answers.Steps(steps=[], next_step=None)
-        first, newest = max(from_step, span[0]), span[1]
         last = min(first + limit - 1, newest)
         found = [
             answers.Step(
