@@ -45,7 +45,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are outside of ``docs``, and those for the files that pages link to."""
     outside = {path for pattern in OUTSIDE for path in ROOT.glob(pattern)}
     inside = {Path(page.abs_src_path or "") for page in files.documentation_pages()}
-    for path in sorted(outside | _linked(inside | outside)):
+    new = outside
+    while new := _linked(inside | new) - outside:
+        outside |= new
+    for path in sorted(outside):
         if path.suffix in AS_THEY_ARE:
             place = path.relative_to(ROOT).as_posix()
             files.append(File(place, str(ROOT), config.site_dir, config.use_directory_urls))
