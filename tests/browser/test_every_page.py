@@ -17,6 +17,9 @@ PAGES = (
     "executors",
     "workflow?id=order-1037",
     "workflow?id=order-1039",
+    "workflow?id=import-ikea",
+    "workflow/stream?id=import-ikea&key=progress",
+    "graph?id=order-1037",
 )
 
 PHONE = {"width": 360, "height": 740}
