@@ -79,9 +79,10 @@ def test_killed_agent_pays_once_and_asks_nothing_again(database_url: str, spawn:
         assert client.get_event("run-1", "question")["text"] == QUESTION
     first.kill()
     assert refunds(tmp_path) == []
+    assert spawn(FOLDER / "approve.py", env=settings).succeed() == f"run-1: {QUESTION}\n"
     for answer in ("yes", "no"):
-        asked = spawn(FOLDER / "approve.py", "run-1", answer, env=settings).succeed()
-        assert asked.splitlines()[0] == QUESTION
+        answered = spawn(FOLDER / "approve.py", "run-1", answer, env=settings).succeed()
+        assert answered.startswith(f"{QUESTION}: {answer}")
 
     second = spawn(WATCHED, "run-1", TASK, env={**settings, "HOLD": "refund"})
     second.wait_for_line("holding refund")
@@ -99,6 +100,7 @@ def test_no_money_is_paid_if_nobody_answers(spawn: Spawner, tmp_path: Path) -> N
     output = spawn(FOLDER / "agent.py", "run-1", TASK, env={"APPROVAL_TIMEOUT_S": "0.1"}).succeed()
     assert "tool: not done: the human in charge did not answer" in output.splitlines()
     assert refunds(tmp_path) == []
+    assert spawn(FOLDER / "approve.py").succeed() == ""
     late = spawn(FOLDER / "approve.py", "run-1", "yes")
     assert late.wait() == 1
     assert "run-1 asks nothing" in late.stderr

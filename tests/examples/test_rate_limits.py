@@ -33,8 +33,8 @@ def recorded_cities(client: DBOSClient) -> set[str]:
 
 
 def test_killed_survey_asks_again_only_for_what_was_not_recorded(database_url: str, spawn: Spawner) -> None:
-    """Each fourth request fails."""
-    api = start_api(spawn, {"ALLOWED_PER_SECOND": "1000", "FAILS_EACH": "4"})
+    """Each sixth request fails."""
+    api = start_api(spawn, {"ALLOWED_PER_SECOND": "1000", "FAILS_EACH": "6"})
     settings = {"DBOS_SYSTEM_DATABASE_URL": database_url, "API_URL": api, "REQUESTS_PER_SECOND": "15"}
     killed = spawn(FOLDER / "main.py", "monday", env=settings)
     killed.wait_for_line("degrees", count=3, stream="stderr")
