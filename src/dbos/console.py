@@ -7,6 +7,6 @@ See docs/console.md.
 
 from __future__ import annotations
 
-from dbos.edges.console.mounting import console_app
+from dbos.edges.console.mounting import ConsoleApp, console_app
 
-__all__ = ["console_app"]
+__all__ = ["ConsoleApp", "console_app"]

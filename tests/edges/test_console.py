@@ -62,3 +62,18 @@ def test_the_admin_server_serves_it_read_only(application: App) -> None:
     app.launch(admin_console_writes=True)
     with admin_client() as client:
         assert "read and write" in Page(client.get("/console/").text).text
+
+
+def test_the_token_of_the_admin_server_is_a_password_for_pages_only(sqlite_url: str) -> None:
+    token = "a-token-of-the-tests-0123456789"
+    AdminApp(sqlite_url).launch(admin_token=token)
+    try:
+        with admin_client(follow_redirects=True) as client:
+            assert "Basic" in client.get("/console/").headers["www-authenticate"]
+            assert client.get("/console/", auth=("me", token)).status_code == 200
+            assert client.get("/console", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+            for path in ("/workflows/x", "/openapi.json", "/consoles", "/"):
+                answer = client.get(path, auth=("me", token))
+                assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="dbos"'), path
+    finally:
+        DBOS.destroy()

@@ -209,8 +209,10 @@ async def test_browsers_are_asked_for_the_token(database: Database, sqlite_url: 
 
 def test_tokens_that_can_be_guessed_are_refused() -> None:
     for token in ("", "short", "ä" * 20, "a" * 15):
-        with pytest.raises(DBOSInitializationError, match="16 printable ASCII"):
+        with pytest.raises(DBOSInitializationError, match="token must be at least 16 printable ASCII"):
             console_app(token=token)
+        with pytest.raises(DBOSInitializationError, match="secret must be at least 16 printable ASCII"):
+            console_app(secret=token)
 
 
 # -- what is asked for

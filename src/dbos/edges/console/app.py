@@ -169,7 +169,8 @@ class Console:
         return self._error_page(request, 500, FAILED)
 
     def _error_page(self, request: Request, status: int, reason: str, headers: Any = None) -> Response:
-        response = self.page(request, "error.html", status=status, reason=reason)
+        is_reading = request.method in ("GET", "HEAD")
+        response = self.page(request, "error.html", status=status, reason=reason, is_reading=is_reading)
         response.headers.update(headers or {})
         return response
 

@@ -51,15 +51,16 @@ def console_app(
         allow_writes: Whether it may cancel, resume, fork and delete workflows, and steer schedules.
         token: What browsers ask for as a password, whatever the name; at least 16 characters. Default: nothing, as the
             application around it decides who may come.
-        secret: What the tokens in forms are made with. Give several worker processes of one application the same, that
-            nobody can guess. Default: each process makes up one of its own.
+        secret: What the tokens in forms are made with; at least 16 characters. Give several worker processes of one
+            application the same, that nobody can guess. Default: each process makes up one of its own.
         dbos_system_schema: The PostgreSQL schema of the library's tables.
 
     Raises:
-        DBOSInitializationError: The token is too short, or holds what cannot be sent.
+        DBOSInitializationError: The token or the secret is too short, or holds other characters than printable ASCII.
     """
-    if token is not None:
-        check_token(token, "console_app: token")
+    for name, value in (("token", token), ("secret", secret)):
+        if value is not None:
+            check_token(value, f"console_app: {name}")
     opened = None if system_database_url is None else Opened(system_database_url, dbos_system_schema)
     console = Console(opened or _launched, allow_writes=allow_writes, secret=secret)
     return ConsoleApp(console.app(), Entrance(token, is_local=False, pages=""), opened)
