@@ -705,41 +705,42 @@ def transaction_in_thread(example: Example) -> None:
 # -- testing.md
 
 
-@shows("testing", "A fresh application for each test", "Correct")
-def tests_pass(example: Example) -> None:
+def tested(example: Example) -> str:
+    """What pytest says of the example, as a test module of its own."""
     test = example.directory / "test_example.py"
     test.write_text(example.text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(test.parent), str(test)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_dbos", "-p", "no:cacheprovider", test.name]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=test.parent, env=environment, capture_output=True, text=True, timeout=60)
-    assert "2 passed" in done.stdout, done.stdout
+    return done.stdout + done.stderr
+
+
+@shows("testing", "A test of a workflow", "Incorrect")
+def not_launched(example: Example) -> None:
+    with pytest.raises(DBOSException):
+        example.its.test_greet()
+
+
+@shows("testing", "A test of a workflow", "Correct")
+def tests_pass(example: Example) -> None:
+    assert "2 passed" in (said := tested(example)), said
 
 
 @shows("testing", "Replay finds what is not deterministic", "Incorrect")
 def not_replayed(example: Example) -> None:
     example.launch()
-    example.its.test_alternate()
+    example.its.test_alternate(None)
     (workflow,) = DBOS.list_workflows()
     with pytest.raises(DBOSUnexpectedStepError):
         replayed(workflow.workflow_id)
 
 
 @shows("testing", "Replay finds what is not deterministic", "Correct")
-def is_replayed(example: Example) -> None:
-    example.launch()
-    example.its.test_alternate()
-
-
 @shows("testing", "Wait for what happens", "Correct")
-def waits_for_event(example: Example) -> None:
-    example.launch()
-    example.its.test_approve()
-
-
+@shows("testing", "Move time", "Correct")
 @shows("testing", "Survive a crash", "Correct")
-def survives(example: Example) -> None:
-    example.launch()
-    example.its.test_notify_survives(example.relaunch)
+def test_passes(example: Example) -> None:
+    assert "1 passed" in (said := tested(example)), said
 
 
 # -- operations.md
