@@ -653,6 +653,14 @@ def test_help_and_version() -> None:
     assert re.fullmatch(r"2\.90\.\d+\n", dbos("version").stdout)
 
 
+def test_the_module_is_the_command(empty_directory: Path) -> None:
+    """`python -m dbos` says and does what `dbos` does."""
+    ended = run_dbos("--help", cwd=empty_directory)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Usage: dbos [OPTIONS] COMMAND")
+    assert run_dbos("no-such-command", cwd=empty_directory).code == 2
+
+
 def test_commands_import_what_they_need(empty_directory: Path) -> None:
     """`dbos --help` and the like stay quick."""
     program = (

@@ -118,7 +118,8 @@ class _Endpoints:
             raise Refused(501, str(error)) from None
         # What is held back is not waited for: also while the database is away there is much to tell.
         text = await Offload(self._executor.threads.submit, edge.exposition).wait()
-        return Response(text, headers={"Cache-Control": "no-store"}, media_type=edge.CONTENT_TYPE)
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return Response(text, headers=headers, media_type=edge.CONTENT_TYPE)
 
     async def deactivate(self, request: Request) -> Response:
         if request.method == "GET" and not (request.client and is_loopback(request.client.host)):
