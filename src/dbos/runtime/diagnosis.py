@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from dbos.model.durations import in_words
 from dbos.model.limits import NO_TOPIC
@@ -26,6 +27,7 @@ from dbos.storage.diagnosis import (
     LastStep,
     QueueRow,
     StalledRow,
+    StartsRow,
     VersionRow,
     read_executors,
     read_last_steps,
@@ -134,6 +136,13 @@ def diagnose(
     return Diagnosis(doctor.executors, doctor.queues, read_versions(database), findings)
 
 
+def explain(database: Database, workflow_id: str) -> tuple[Finding | None, Sequence[ExecutorRow]]:
+    """Why one workflow does not move, if there is one of this id, and the executors that there are."""
+    rows = read_stalled(database, quiet_ms=0, examples=1, limit=1, ids=[workflow_id])
+    doctor = _Doctor(database, [workflow_id])
+    return (doctor.examine(rows[0]) if rows else None), doctor.executors
+
+
 _Verdict = tuple[Cause, str, bool]
 
 
@@ -141,9 +150,8 @@ class _Doctor:
     """Has read what is needed to examine the workflows."""
 
     def __init__(self, database: Database, ids: Sequence[str]) -> None:
+        self._database = database
         self.executors = read_executors(database)
-        self.queues = read_queues(database)
-        self._starts = read_starts(database)
         self._steps = read_last_steps(database, ids) if ids else {}
         self._children = read_live_children(database, ids) if ids else {}
         self._messages = read_unreceived(database, ids) if ids else {}
@@ -152,6 +160,15 @@ class _Doctor:
         self._leases = {executor.lease_id: executor for executor in self.executors}
         self._alive = [one for one in self.executors if one.is_alive and not is_gone(one.process, here)]
         self._here: ProcessIdentity = here
+
+    @cached_property
+    def queues(self) -> list[QueueRow]:
+        """What is on the queues; it is not needed for what runs."""
+        return read_queues(self._database)
+
+    @cached_property
+    def _starts(self) -> list[StartsRow]:
+        return read_starts(self._database)
 
     def is_busy(self, finding: Finding, quiet_ms: int) -> bool:
         """Whether it records one step after the other."""

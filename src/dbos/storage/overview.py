@@ -7,12 +7,13 @@ the place of a row in the index of creation times; and counts stop at a bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from dbos.model.status import WorkflowStatusString
+from dbos.model.status import LIVE, WorkflowStatusString
 from dbos.storage.database import Database, Transaction
 from dbos.storage.reads import WorkflowFilter, conditions_of
+from dbos.storage.schema import QUEUE_AND_VERSION, WAITS
 
 _COLUMNS = (
     "workflow_uuid, status, name, class_name, config_name, queue_name, application_version, executor_id, "
@@ -23,17 +24,23 @@ _COLUMNS = (
 _COUNT = "SELECT count(*) FROM (SELECT 1 FROM {schema}workflow_status WHERE CONDITION LIMIT :bound) AS counted"
 
 _COUNTED = {
-    "running": "status = 'PENDING'",
-    "waiting": "status = 'ENQUEUED' AND delay_until_epoch_ms IS NULL",
-    "delayed": "status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL",
+    "running": "status = 'PENDING' ORDER BY lease_id",
+    "waiting": f"{WAITS} ORDER BY {QUEUE_AND_VERSION}, priority, seq",
+    "delayed": "status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL ORDER BY delay_until_epoch_ms",
 }
-"""The conditions of partial indexes, to the letter."""
+"""The conditions of partial indexes, to the letter, and their orders: whatever the database believes to know about how
+many there are, it reads no more than what is counted."""
 
+# The moment is no expression: what follows from the clock, PostgreSQL takes for a third of all.
 _COUNT_NEWEST = """
 SELECT status, count(*) FROM (
-    SELECT status FROM {schema}workflow_status WHERE created_at >= {now} - :since_ms
+    SELECT status FROM {schema}workflow_status WHERE created_at >= :since
     ORDER BY created_at DESC, seq DESC LIMIT :bound) AS newest
 GROUP BY status"""
+
+
+_PLENTY = 1_000
+"""From how many workflows on that have not ended they are looked for among all, the newest first, and not collected."""
 
 
 class Place(NamedTuple):
@@ -117,20 +124,21 @@ def read_page(
         text: Only those whose ids or names begin with it.
         start: Where it begins; ``None``: with the newest one.
     """
-    conditions, parameters = conditions_of(wanted)
-    if text is not None:
-        conditions.append(f"({_begins('workflow_uuid')} OR {_begins('name')})")
-        parameters["text"] = text
-
-    def select(columns: str, order: str, count: int, *more: str) -> str:
-        where = " AND ".join((*conditions, *more)) or "TRUE"
-        return (
-            f"SELECT {columns} FROM {{schema}}workflow_status WHERE {where} "
-            f"ORDER BY created_at {order}, seq {order} LIMIT {int(count)}"
-        )
 
     def read(transaction: Transaction) -> Page:
         now_ms = int(transaction.rows("SELECT {now}")[0][0])
+        conditions, parameters = _conditions(transaction, wanted)
+        if text is not None:
+            conditions.append(f"({_begins('workflow_uuid')} OR {_begins('name')})")
+            parameters["text"] = text
+
+        def select(columns: str, order: str, count: int, *more: str) -> str:
+            where = " AND ".join((*conditions, *more)) or "TRUE"
+            return (
+                f"SELECT {columns} FROM {{schema}}workflow_status WHERE {where} "
+                f"ORDER BY created_at {order}, seq {order} LIMIT {int(count)}"
+            )
+
         if start is None:
             rows, newer = transaction.rows(select(_COLUMNS, "DESC", size + 1), parameters), []
         else:
@@ -151,6 +159,23 @@ def read_page(
     return database.run("read_page", read, "read")
 
 
+def _conditions(transaction: Transaction, wanted: WorkflowFilter) -> tuple[list[str], dict[str, Any]]:
+    """The conditions of the filter: those that have not ended are found by their indexes only if they are few."""
+    statuses = {WorkflowStatusString(status).value for status in wanted.statuses or ()}
+    if not statuses & LIVE or "SUCCESS" in statuses:
+        return conditions_of(wanted)
+    counted = ["running"] * ("PENDING" in statuses) + ["waiting", "delayed"] * ("ENQUEUED" in statuses)
+    if sum(_count(transaction, name, _PLENTY) for name in counted) < _PLENTY:
+        return conditions_of(wanted)
+    conditions, parameters = conditions_of(replace(wanted, statuses=None))
+    members = ", ".join(f"'{status}'" for status in sorted(statuses))
+    return [*conditions, f"status IN ({members})"], parameters
+
+
+def _count(transaction: Transaction, name: str, bound: int) -> int:
+    return int(transaction.rows(_COUNT.replace("CONDITION", _COUNTED[name]), {"bound": bound})[0][0])
+
+
 def count_workflows(database: Database, *, bound: int, since_ms: int) -> Counts:
     """How many workflows there are.
 
@@ -161,11 +186,9 @@ def count_workflows(database: Database, *, bound: int, since_ms: int) -> Counts:
     """
 
     def read(transaction: Transaction) -> Counts:
-        counted = {
-            name: int(transaction.rows(_COUNT.replace("CONDITION", condition), {"bound": bound})[0][0])
-            for name, condition in _COUNTED.items()
-        }
-        newest = transaction.rows(_COUNT_NEWEST, {"bound": bound, "since_ms": since_ms})
+        counted = {name: _count(transaction, name, bound) for name in _COUNTED}
+        since = int(transaction.rows("SELECT {now}")[0][0]) - since_ms
+        newest = transaction.rows(_COUNT_NEWEST, {"bound": bound, "since": since})
         return Counts(**counted, newest={WorkflowStatusString(row[0]).value: int(row[1]) for row in newest})
 
     return database.run("count_workflows", read, "read")

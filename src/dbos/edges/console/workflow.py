@@ -18,7 +18,7 @@ from dbos.error import DBOSNonExistentWorkflowError
 from dbos.model.limits import NO_TOPIC, STREAM_CLOSED
 from dbos.model.queues import INTERNAL_QUEUE
 from dbos.model.status import ENQUEUED, LIVE, PENDING
-from dbos.runtime.diagnosis import Cause, Finding, diagnose
+from dbos.runtime.diagnosis import Cause, Finding, explain
 from dbos.runtime.gateway import Gateway
 from dbos.storage.database import Database
 from dbos.storage.diagnosis import ExecutorRow
@@ -251,9 +251,9 @@ def read_view(database: Database, workflow_id: str, page: int) -> View:
 
 
 def _now(database: Database, details: WorkflowDetails, workflow_id: str) -> tuple[Finding | None, ExecutorRow | None]:
-    diagnosis = diagnose(database, quiet_ms=0, examples=1, limit=1, ids=[workflow_id])
-    owners = [one for one in diagnosis.executors if details.is_owned and one.lease_id == details.lease_id]
-    return next(iter(diagnosis.findings), None), next(iter(owners), None)
+    finding, executors = explain(database, workflow_id)
+    owners = [one for one in executors if details.is_owned and one.lease_id == details.lease_id]
+    return finding, next(iter(owners), None)
 
 
 def _events(database: Database, workflow_id: str, after: str | None) -> list[EventRow]:
