@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.chromium import NO_CHROMIUM, chromium, find_chromium
+from tests.support.console import serve_console
 from tests.support.processes import ROOT, Child, Spawner
 
 if TYPE_CHECKING:
@@ -72,12 +73,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield Shop(child, url, serve_console(spawner, url, "--allow-writes"))
     finally:
         spawner.close()
-
-
-def serve_console(spawner: Spawner, url: str, *options: str) -> str:
-    """Where a console of the database is served by a process of its own."""
-    program = "from dbos.edges.cli.main import main; main()"
-    return spawner(program, "console", "-s", url, "-p", "0", *options).wait_for_line(r"http://\S+").group()
 
 
 @pytest.fixture

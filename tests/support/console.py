@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from dbos.console import console_app
 from dbos.edges.console.forms import TOKEN_FIELD
+from tests.support.processes import Spawner
 
 PATHS = ("/", "/workflows", "/queues", "/schedules", "/executors")
 """The pages that need no workflow."""
@@ -109,3 +110,9 @@ def console_on(url: str, **options: Any) -> Iterator[Browser]:
     app = console_app(url, **options)
     yield browse(app)
     app.close()
+
+
+def serve_console(spawner: Spawner, url: str, *options: str) -> str:
+    """Have a process of its own serve a console of the database, as `dbos console` does; returns its address."""
+    program = "from dbos.edges.cli.main import main; main()"
+    return spawner(program, "console", "-s", url, "-p", "0", *options).wait_for_line(r"http://\S+").group()
