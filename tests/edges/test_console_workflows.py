@@ -207,17 +207,39 @@ async def test_deleting_several(database: Database, browser: Browser, with_child
     assert [*statuses(database)] == ([] if with_children else ["child"])
 
 
+async def test_all_that_match_are_selected(
+    database: Database, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only those on the page; at most so many as can be selected."""
+    monkeypatch.setattr("dbos.edges.console.workflows.MAX_SELECTED", 30)
+    fill(database, *(f"w{number:02}" for number in range(40)), "other")
+    page = await browser.get("/workflows", q="w1", size=20)
+    confirmed = await browser.send("/workflows/confirm", page, action="cancel", all="1", back="q=w1&size=20")
+    assert "Cancel 10 workflows?" in confirmed.text
+    assert "There are more" not in confirmed.text
+    ids = [its["value"] or "" for its in confirmed.all("input", name="id")]
+    assert ids == [f"w{number}" for number in range(19, 9, -1)]
+    page = await browser.send("/workflows/apply", confirmed, action="cancel", id=ids, back="q=w1&size=20")
+    assert "Cancelled: 10 workflows." in page.text
+    confirmed = await browser.send("/workflows/confirm", page, action="delete", all="1", back="")
+    assert "Delete 30 workflows?" in confirmed.text
+    assert "There are more" in confirmed.text
+    await browser.send("/workflows/confirm", page, 400, action="delete", all="1", back="status=nonsense")
+    await browser.send("/workflows/confirm", page, 400, action="delete", all="1", back="q=nothing")
+
+
 async def test_selections_that_make_no_sense(database: Database, browser: Browser) -> None:
     fill(database, "a")
     page = await browser.get("/workflows")
     for fields, told in (
-        ({"action": "cancel"}, "No workflow was selected"),
         ({"action": "explode", "id": "a"}, "no such action"),
         ({"action": "cancel", "id": [str(number) for number in range(501)]}, "at most 500"),
         ({"action": "cancel", "id": [str(number) for number in range(5_000)]}, "no form"),
     ):
         for path in ("/workflows/confirm", "/workflows/apply"):
             assert told in (await browser.send(path, page, 400, **fields)).text
+    assert "No workflow was selected" in (await browser.send("/workflows/confirm", page, 400, action="cancel")).text
+    assert "Cancelled: 0 workflows" in (await browser.send("/workflows/apply", page, action="cancel")).text
     for workflow_id in ("\0", "\ud800", "x" * 5_000):
         answer = await browser.client.post(
             "/workflows/apply",

@@ -88,14 +88,16 @@ class Browser:
     async def get(self, path: str, expect: int = 200, **query: Any) -> Page:
         """Read a page."""
         answer = await self.client.get(path, params=query or None)
-        assert answer.status_code == expect, answer.text
-        return Page(answer.text)
+        page = Page(answer.text)
+        assert answer.status_code == expect, page.text
+        return page
 
     async def send(self, path: str, page: Page, expect: int = 200, **fields: Any) -> Page:
         """Send a form of the page; returns the page that is shown then."""
         answer = await self.client.post(path, data={TOKEN_FIELD: page.token, **fields})
-        assert answer.status_code == expect, answer.text
-        return Page(answer.text)
+        page = Page(answer.text)
+        assert answer.status_code == expect, page.text
+        return page
 
 
 def browse(app: ASGIApp, base_url: str = "http://console.example") -> Browser:

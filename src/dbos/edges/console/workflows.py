@@ -42,9 +42,9 @@ class _Workflows:
         query = request.query_params
         values: dict[str, Any] = {
             "actions": ACTIONS,
+            "max_selected": MAX_SELECTED,
             "filters": filters,
             "query": query,
-            "with_place": filters.with_place,
         }
         try:
             wanted = filters.read_query(query)
@@ -60,36 +60,66 @@ class _Workflows:
 
     async def confirm(self, request: Request) -> Response:
         form = await self._console.form(request)
-        action, ids = _selected(form)
+        action, ids, there_are_more = _action(form), _ids(form), False
+        if form.text("all") == "1":
+            ids, there_are_more = await self._matching(form)
+        if not ids:
+            raise Refused(400, "No workflow was selected. Go back, and tick the boxes of those that are meant.")
         rows = await self._console.work(lambda gateway: examine(gateway, ids))
-        values: dict[str, Any] = {"action": action, "ids": ids, "rows": rows, "back": form.text("back") or ""}
-        values["suited"] = {workflow_id for workflow_id, row in rows.items() if action.suits(row)}
-        return self._console.page(request, "confirm.html", to_list=_list(request, form), **values)
+        return self._console.page(
+            request,
+            "confirm.html",
+            action=action,
+            ids=ids,
+            rows=rows,
+            suited={workflow_id for workflow_id, row in rows.items() if action.suits(row)},
+            there_are_more=there_are_more,
+            back=form.text("back") or "",
+            to_list=_list(request, form),
+        )
 
     async def apply(self, request: Request) -> Response:
         form = await self._console.form(request)
-        action, ids = _selected(form)
+        action, ids = _action(form), _ids(form)
         with_children = form.text("with_children") == "1"
         outcome = await self._console.work(lambda gateway: action.apply(gateway, ids, with_children))
         is_error = bool(outcome.left or outcome.missing)
         return self._console.redirect(request, _list(request, form), outcome.told(action), is_error=is_error)
 
+    async def _matching(self, form: Form) -> tuple[list[str], bool]:
+        """The newest workflows of the list that the form came from, and whether there are more than may be selected."""
+        try:
+            wanted = filters.read_query(QueryParams(form.text("back") or ""))
+        except (TypeError, ValueError) as error:
+            raise Refused(400, str(error)) from None
+        page = await self._console.work(
+            lambda gateway: read_page(gateway.database, wanted.workflows, size=MAX_SELECTED, text=wanted.text)
+        )
+        return [row.workflow_id for row in page.rows], page.older is not None
 
-def _selected(form: Form) -> tuple[Action, list[str]]:
-    """What is to be done, and with which workflows.
+
+def _action(form: Form) -> Action:
+    """What is to be done.
 
     Raises:
-        Refused: That makes no sense.
+        Refused: There is no such action.
     """
     action = ACTIONS.get(form.text("action") or "")
     if action is None:
         raise Refused(400, f"There is no such action. There are: {', '.join(ACTIONS)}.")
+    return action
+
+
+def _ids(form: Form) -> list[str]:
+    """The selected workflows, each once.
+
+    Raises:
+        Refused: There are too many.
+    """
     ids = list(dict.fromkeys(form.all("id")))
-    if not ids:
-        raise Refused(400, "No workflow was selected. Go back, and tick the boxes of those that are meant.")
     if len(ids) > MAX_SELECTED:
         raise Refused(400, f"{len(ids)} workflows were selected, of at most {MAX_SELECTED}. Nothing was done.")
-    return action, ids
+    return ids
 
 
 def _list(request: Request, form: Form) -> str:

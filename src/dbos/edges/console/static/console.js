@@ -54,8 +54,9 @@ const count = () => {
     all.checked = picked > 0 && picked === boxes().length;
     all.indeterminate = picked > 0 && !all.checked;
   }
-  document.getElementById("picked").textContent = picked ? `${picked} selected` : "None selected";
-  for (const button of form.querySelectorAll("button")) button.disabled = !picked;
+  const takesAll = document.getElementById("all").checked;
+  document.getElementById("picked").textContent = takesAll ? "" : picked ? `${picked} selected` : "None selected";
+  for (const button of form.querySelectorAll("button")) button.disabled = !picked && !takesAll;
 };
 document.addEventListener("change", (event) => {
   if (event.target.id === "pick-all") for (const box of boxes()) box.checked = event.target.checked;
