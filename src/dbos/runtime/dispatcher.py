@@ -113,8 +113,6 @@ class Lane:
         self._resting = threading.Event()
         """Ends the rest after a claim."""
         self._rests_until = 0.0
-        self._closed_until = 0.0
-        """When to ask again at the earliest after the rate limit let nothing start."""
         self._opens_at: float | None = None
         """When the rate limit lets the next one start, at the earliest: a moment of the program's time."""
         self.looks_at = 0.0
@@ -215,9 +213,9 @@ class Lane:
         """Claim of these partitions; returns whether there may be more for which there is room."""
         executor = self._executor
         now, began = executor.clock.monotonic(), executor.time.moment_in(0.0)
-        closed_s = max(self._closed_until - now, self.opens_in_s())
-        if closed_s > 0 and not self.rules.is_partitioned:
-            self.look_in(closed_s)
+        opens_in_s = self.opens_in_s()
+        if opens_in_s > 0 and not self.rules.is_partitioned:
+            self.look_in(opens_in_s)
             return False
         with self._lock:
             left = window = self._window_left(now)
@@ -249,8 +247,9 @@ class Lane:
 
         executor.recovery.take_up(claim)
         if opens_in_ms is not None:
-            self.look_in(max(opens_in_ms / 1000, _RETRY_S))
-            self._closed_until, self._opens_at = now + _RETRY_S, began + opens_in_ms / 1000
+            opens_in_s = max(opens_in_ms / 1000, _RETRY_S)
+            self.look_in(opens_in_s)
+            self._opens_at = began + opens_in_s
         if is_contended:
             self.look_in(_RETRY_S)
         elif not is_full and not self.rules.is_shared:

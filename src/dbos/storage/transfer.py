@@ -42,6 +42,9 @@ _PARTS: Mapping[str, tuple[str, str, str]] = {
 }
 """The tables that hold what belongs to a workflow: the column of its id, all columns that say something, the order."""
 
+EXPORT_HEADER = {"dbos": "workflows", "version": 1}
+"""The first line of an export, which says what the others are: documents."""
+
 Document = dict[str, Any]
 """A workflow's row under ``workflow_status``, and under the names of the other tables lists of rows."""
 

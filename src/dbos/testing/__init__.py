@@ -6,5 +6,6 @@ The fixtures for pytest are in the module ``pytest_dbos``; they work without bei
 from dbos.testing.application import App
 from dbos.testing.clock import VirtualClock
 from dbos.testing.databases import SessionDatabase
+from dbos.testing.replaying import Replay, assert_replays, replay
 
-__all__ = ["App", "SessionDatabase", "VirtualClock"]
+__all__ = ["App", "Replay", "SessionDatabase", "VirtualClock", "assert_replays", "replay"]

@@ -42,9 +42,12 @@ def settle(executor: Executor, clock: VirtualClock, patience_s: float) -> None:
     _refuse_on_loop()
     gives_up_at = time.monotonic() + patience_s
     while not executor.is_closing:
-        before = _state(executor, clock)
-        if not (busy := _busy(executor, clock)) and _has_come_to_rest(executor) and _state(executor, clock) == before:
-            return
+        before, busy = _state(executor, clock), _busy(executor, clock)
+        if not busy and _has_come_to_rest(executor):
+            # What was delivered meanwhile may have made somebody busy.
+            busy = _busy(executor, clock)
+            if not busy and _state(executor, clock) == before:
+                return
         if time.monotonic() > gives_up_at:
             raise TimeoutError(_complaint(busy, patience_s))
         time.sleep(_PAUSE_S)

@@ -14,8 +14,6 @@ from dbos.model.status import LIVE
 if TYPE_CHECKING:
     from io import TextIOWrapper
 
-_HEADER = {"dbos": "workflows", "version": 1}
-
 
 @click.command("export")
 @click.argument("workflow_ids", nargs=-1, metavar="[WORKFLOW_ID]...")
@@ -26,14 +24,14 @@ def export_workflows(workflow_ids: tuple[str, ...], sys_db_url: str | None, sche
     Values are written as they are stored.
     """
     from dbos.storage.reads import WorkflowFilter, read_workflows
-    from dbos.storage.transfer import read_document
+    from dbos.storage.transfer import EXPORT_HEADER, read_document
 
     with opened(find_place(sys_db_url, schema)) as database:
         ids = list(workflow_ids)
         if not ids:
             wanted = WorkflowFilter(load_input=False, load_output=False)
             ids = [row.workflow_id for row in read_workflows(database, wanted)]
-        click.echo(json.dumps(_HEADER))
+        click.echo(json.dumps(EXPORT_HEADER))
         for workflow_id in ids:
             document = read_document(database, workflow_id)
             if document is not None:
@@ -72,6 +70,8 @@ def import_workflows(file: TextIOWrapper, sys_db_url: str | None, schema: str, l
 
 def _documents(file: TextIOWrapper) -> Any:
     """The lines after the first, which says what they are, each with its number."""
+    from dbos.storage.transfer import EXPORT_HEADER
+
     for number, line in enumerate(file, 1):
         try:
             value: object = json.loads(line)
@@ -79,5 +79,5 @@ def _documents(file: TextIOWrapper) -> Any:
             fail(f"Line {number} is no JSON: {error}. The lines before it are imported.")
         if number > 1:
             yield number, value
-        elif value != _HEADER:
+        elif value != EXPORT_HEADER:
             fail("This was not written by `dbos workflow export`, or by one of another version.")
