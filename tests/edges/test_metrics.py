@@ -14,8 +14,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from dbos import DBOS, DBOSClient, SetWorkflowID, SetWorkflowTimeout
+from dbos.api.instance import get_executor
 from dbos.edges.metrics.load import PATIENCE_S
 from dbos.edges.metrics.meter import MAX_NAMES, OTHERS, Meter
+from dbos.storage.leases import bury_lease, read_live_leases
 from tests.support.admin import AdminApp, admin_client
 from tests.support.apps import App, Roadblock, eventually, interrupt_at, status_of
 
@@ -173,6 +175,22 @@ def test_claims_recoveries_and_timeouts_are_counted(application: App) -> None:
     eventually(
         lambda: more("dbos_workflows_ended_total", workflow="metrics.waiting", state="CANCELLED") == 1, "its run ends"
     )
+
+
+def test_a_lease_that_was_lost_is_counted(application: App) -> None:
+    registry = CollectorRegistry()
+    registry.register(DBOS.metrics_collector())
+    application.launch(lease_timeout_sec=2)
+
+    def samples() -> Samples:
+        return Samples(iter(registry.collect()))
+
+    before = samples().get("dbos_leases_lost_total")
+    database = get_executor("the test").database
+    for lease in read_live_leases(database, "none of these"):
+        bury_lease(database, lease)
+    eventually(lambda: samples().get("dbos_leases_lost_total") == before + 1, "the executor notices it")
+    eventually(lambda: samples().get("dbos_lease_held") == 1, "it has another one")
 
 
 # -- what is to be done
