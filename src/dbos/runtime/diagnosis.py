@@ -210,7 +210,8 @@ class _Doctor:
         if not listening:
             return (
                 Cause.NOBODY_LISTENS,
-                f"No executor of its version listens to queue {row.queue_name!r}; alive are "
+                f"No executor {'of its version ' if row.application_version else ''}listens to queue "
+                f"{row.queue_name!r}; alive are "
                 f"{_labels(self._of_version(row.application_version))}. "
                 + (
                     "They were deactivated: start one."
