@@ -151,9 +151,17 @@ def refuse_foreign(method: str, headers: Headers, *, may_be_linked: bool) -> Non
     site = headers.get("sec-fetch-site")
     if site not in (None, "none", "same-origin"):
         raise Refused(403, "Pages of other sites may not send requests to this server.")
+    # What the browser says of itself is more: a proxy may have changed the host.
     origin = headers.get("origin")
-    if origin is not None and urllib.parse.urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if site != "same-origin" and origin is not None and _netloc(origin) != headers.get("host", "").lower():
         raise Refused(403, "Pages of other origins may not send requests to this server.")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urllib.parse.urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _password(credentials: str) -> str:

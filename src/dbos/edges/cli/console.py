@@ -61,9 +61,10 @@ def console(
         opened()
     try:
         listener = listen(host, port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         opened.close()
-        fail(f"Cannot listen at {host} port {port}: {error.strerror or error}. Choose another --port, or 0 for any.")
+        reason = getattr(error, "strerror", None) or error
+        fail(f"Cannot listen at {host} port {port}: {reason}. Choose another --port, or 0 for any.")
     app = Console(opened, allow_writes=allow_writes).app()
     entrance = Entrance(token, is_local=is_loopback(host), pages="")
     stops = _stops()
