@@ -91,7 +91,7 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(wheel: Path) -> Non
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     wanted = {
         str(path.relative_to(ROOT / "src"))
-        for path in (ROOT / "src" / "dbos").rglob("*")
+        for path in (ROOT / "src").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert held == wanted | {"pytest_dbos.py"}
