@@ -33,6 +33,7 @@ from dbos.error import (
     DBOSSerializationError,
     DBOSUnexpectedStepError,
 )
+from dbos.testing import assert_replays
 from tests.docs.documents import fences_of
 from tests.support.apps import PATIENCE_S, App, eventually, status_of, steps_of
 from tests.support.commands import dbos
@@ -810,7 +811,7 @@ def place_order(item):
 
 
 def under_way(example: Example, name: str, **config: Any) -> None:
-    """Leave a workflow of the former code waiting; then the example is the code of the same application."""
+    """Leave a workflow of the former code waiting, exported too; the example is then the code of the application."""
     DBOS.destroy(destroy_registry=True)
     former: dict[str, Any] = {"__name__": "former"}
     exec(compile(FORMER, "former", "exec"), former)
@@ -819,7 +820,13 @@ def under_way(example: Example, name: str, **config: Any) -> None:
     waits = 2 if name == "order" else 1
     eventually(lambda: len(DBOS.list_workflow_steps("o")) == waits, "its wait is recorded")
     DBOS.destroy(destroy_registry=True)
+    exported = dbos("workflow", "export", "-s", example.url)
+    (example.directory / "workflows.jsonl").write_text(exported.stdout, encoding="utf-8")
     exec(compile(example.text, "example", "exec"), example.its.__dict__)
+
+
+def goes_on(example: Example, **config: Any) -> None:
+    """Have the application run what was left."""
     example.launch(**config)
     DBOS.send("o", "ok", "go")
 
@@ -827,6 +834,9 @@ def under_way(example: Example, name: str, **config: Any) -> None:
 @shows("upgrading", "Versions: the default", "Incorrect")
 def other_steps(example: Example) -> None:
     under_way(example, "order")
+    with pytest.raises(AssertionError, match="check"):
+        assert_replays(example.directory / "workflows.jsonl")
+    goes_on(example)
     with pytest.raises(DBOSUnexpectedStepError, match="check"):
         DBOS.get_result("o")
 
@@ -834,15 +844,25 @@ def other_steps(example: Example) -> None:
 @shows("upgrading", "Versions: the default", "Correct")
 def patched(example: Example) -> None:
     under_way(example, "order", enable_patching=True)
+    goes_on(example, enable_patching=True)
     assert DBOS.get_result("o") == ["charged lamp", "ok"]
     handle = started("n", example.its.order, "lamp")
     DBOS.send("n", "ok", "go")
     assert handle.get_result() == ["checked lamp", "charged lamp", "ok"]
 
 
+@shows("upgrading", "Try it before you deploy", "Correct")
+def replays_exported(example: Example) -> None:
+    under_way(example, "order")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(example.directory)
+        example.its.test_what_is_under_way_goes_on()
+
+
 @shows("upgrading", "Renaming", "Incorrect")
 def renamed(example: Example) -> None:
     under_way(example, "place_order")
+    goes_on(example)
     handle = started("n", example.its.place_order_v2, "lamp")
     DBOS.send("n", "ok", "go")
     assert handle.get_result() == "one lamp, ok", "the executor works"
@@ -852,6 +872,7 @@ def renamed(example: Example) -> None:
 @shows("upgrading", "Renaming", "Correct")
 def keeps_name(example: Example) -> None:
     under_way(example, "place_order")
+    goes_on(example)
     assert DBOS.get_result("o") == "one lamp, ok"
 
 

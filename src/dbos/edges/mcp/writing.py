@@ -78,7 +78,7 @@ class Writing:
         except DBOSSerializationError as error:
             raise DBOSException(
                 f"Schedule {schedule_name!r} cannot be triggered from here, where nothing is unpickled. "
-                f"{error.message}. Call DBOS.trigger_schedule in the application."
+                f"{error.message[:200]}. Call DBOS.trigger_schedule in the application."
             ) from error
         return self._changed(workflow_id, None)
 
