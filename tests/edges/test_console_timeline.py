@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbos.edges.console.graph import drawn
+from dbos.edges.console.shown import shown
 from dbos.edges.console.timeline import Axis, Recorded, Row, axis_of, brief
-from dbos.edges.console.values import shown
 from dbos.serialization.codec import Codec
 from dbos.storage.family import Family, Relative
 from dbos.storage.stored_values import StoredValue

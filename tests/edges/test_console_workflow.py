@@ -407,6 +407,13 @@ def test_thousands_of_steps_are_shown_in_pages(browser: Visitor, application: Ap
     page = show(browser, "w", page=50)
     assert page.all("li")[-1]["id"] == "step-5000"
     assert not page.all("a", rel="next")
+    query(application.url, "UPDATE {schema}operation_outputs SET error = 'boom' WHERE function_id IN (7, 4321)")
+    page = show(browser, "w")
+    assert "Failed: 4321 7" in page.text
+    (failed,) = (link for link in page.links if link.endswith("#step-4321"))
+    page = browser.get(failed)
+    assert "page 44 of 50" in page.text
+    assert len(page.all("details", **{"class": "recorded", "open": None})) == 1  # type: ignore[arg-type]
     assert "page 50 of 50" in (show(browser, "w", page=2**31 - 1)).text
 
 
@@ -451,6 +458,19 @@ def test_graph_shows_the_family_drawn_and_as_a_list(browser: Visitor) -> None:
     DBOS.cancel_workflow(forked.workflow_id)
 
 
+def test_deep_families_are_shown(browser: Visitor, application: App) -> None:
+    run("w", page_child, 1)
+    query(
+        application.url,
+        "INSERT INTO {schema}workflow_status (workflow_uuid, status, name, created_at, updated_at, parent_workflow_id) "
+        "SELECT 'w' || n, 'SUCCESS', 'work', 1, 1, 'w' || (n - 1) FROM " + numbers(application.url, 300),
+    )
+    page = browser.get("/graph", id="w1")
+    # The list has one more for each generation, and one for what is not shown.
+    assert (len(page.all("rect")), len(page.all("ul"))) == (200, 201)
+    assert "1 more child" in page.text
+
+
 def test_large_families_are_cut(browser: Visitor, application: App) -> None:
     run("w", page_child, 1)
     query(
@@ -487,6 +507,7 @@ def test_cancel_and_resume(browser: Visitor) -> None:
 
 def test_fork_from_a_step(browser: Visitor) -> None:
     run("w", page_parent)
+    assert show(browser, "w").all("input", name="step")[0]["value"] == "1"
     page = show(browser, "w", step=2)
     assert page.all("input", name="step")[0]["value"] == "2"
     page = browser.send("/workflow/fork", page, id="w", step="2", new_id="copy/1", version="test")

@@ -33,7 +33,14 @@ from dbos.storage.published import (
 )
 from dbos.storage.queues import Claimant, claim_enqueued, find_waiting
 from dbos.storage.stored_values import Source, read_value
-from dbos.storage.timeline import read_details, read_first_steps, read_last_numbers, read_step_span, read_timeline
+from dbos.storage.timeline import (
+    read_details,
+    read_failed,
+    read_first_steps,
+    read_last_numbers,
+    read_step_span,
+    read_timeline,
+)
 from dbos.storage.waiting import EventQuery, MessageQuery, OutcomeQuery, Query, StreamQuery, find, read_events
 from tests.support.effects import entry, event, in_step, message, receiving, sending, setting, writing
 from tests.support.storage import SUCCEEDED, VERSION, change, checkpoint, child, commit, lease, run, sql, start
@@ -312,6 +319,7 @@ def test_what_a_page_shows_of_a_workflow_is_found_by_keys(full: Database, monkey
         assert read_details(full, "w1", max_chars=9) is not None
         assert read_step_span(full, "w1") == (1, 1)
         assert len(read_timeline(full, "w1", 1, 100, max_chars=9)) == 1
+        assert read_failed(full, "w1", after=0, limit=9) == []
         assert len(read_first_steps(full, ["w1", "w2"], 10, limit=100, max_chars=9)) == 2
         assert len(read_last_numbers(full, ["w1", "w2"])) == 2
         assert len(read_event_page(full, "w1", limit=10, past_limit=10, max_chars=9)) == 1

@@ -23,6 +23,7 @@ from dbos.storage.published import (
 from dbos.storage.stored_values import Source, StoredValue, read_value
 from dbos.storage.timeline import (
     read_details,
+    read_failed,
     read_first_steps,
     read_last_numbers,
     read_step_span,
@@ -107,6 +108,14 @@ def test_step_tells_times_child_and_error(database: Database) -> None:
     assert (failed.started_at, failed.completed_at, failed.output) == (5, 7, None)
     assert failed.error == StoredValue("boom", 4, "pickle")
     assert (started.child_workflow_id, started.output, started.error) == ("little", None, None)
+
+
+def test_failed_steps_are_found(database: Database) -> None:
+    errors = {number: None if number % 3 else "boom" for number in range(1, 14)}
+    commit(database, start("one"), run("one", *(checkpoint(n, None, error=error) for n, error in errors.items())))
+    assert read_failed(database, "one", after=0, limit=9) == [12, 9, 6, 3]
+    assert read_failed(database, "one", after=5, limit=2) == [12, 9]
+    assert read_failed(database, "one", after=12, limit=2) == read_failed(database, "no", after=0, limit=2) == []
 
 
 def test_first_steps_of_several_workflows(database: Database) -> None:

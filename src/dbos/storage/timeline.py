@@ -33,6 +33,10 @@ SELECT
     (SELECT function_id FROM {schema}operation_outputs WHERE workflow_uuid = :id ORDER BY function_id LIMIT 1),
     (SELECT function_id FROM {schema}operation_outputs WHERE workflow_uuid = :id ORDER BY function_id DESC LIMIT 1)"""
 
+_READ_FAILED = """
+SELECT function_id FROM {schema}operation_outputs
+WHERE workflow_uuid = :id AND function_id > :after AND error IS NOT NULL ORDER BY function_id DESC LIMIT :limit"""
+
 _READ_LAST_STEPS = """
 SELECT workflow_uuid, MAX(function_id) FROM {schema}operation_outputs WHERE workflow_uuid ANY_OF(:ids)
 GROUP BY workflow_uuid"""
@@ -102,6 +106,12 @@ def read_timeline(database: Database, workflow_id: str, first: int, last: int, *
     """
     parameters = {"id": workflow_id, "first": first, "last": last, "max_chars": max_chars, "limit": last - first + 1}
     return _steps(database, "read_timeline", _READ_STEPS, parameters)
+
+
+def read_failed(database: Database, workflow_id: str, *, after: int, limit: int) -> list[int]:
+    """The numbers of the last steps above ``after`` that failed, the last one first."""
+    parameters = {"id": workflow_id, "after": after, "limit": limit}
+    return [row[0] for row in database.run("read_failed", lambda t: t.rows(_READ_FAILED, parameters), "read")]
 
 
 def read_first_steps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,17 @@ class Graph:
     edges: Sequence[Edge]
     width: int
     height: int
+
+    @property
+    def outline(self) -> Iterator[tuple[Node, bool]]:
+        """Each workflow twice: where it begins, and where all that comes from it has ended. (A family may be deep.)"""
+        stack = [(root, True) for root in reversed(self.roots)]
+        while stack:
+            node, begins = stack.pop()
+            yield node, begins
+            if begins:
+                stack.append((node, False))
+                stack.extend((inner, True) for inner in reversed(node.nodes))
 
     @property
     def hidden_count(self) -> int:

@@ -52,16 +52,17 @@ def url(request: Request, name: str, /, **query: Any) -> str:
     return f"{path}?{urllib.parse.urlencode(given, doseq=True, errors='replace')}" if given else path
 
 
-def moment(epoch_ms: int | None) -> str | Markup:
-    """A moment in UTC, to the second; a dash if there is none."""
+def moment(epoch_ms: int | None, precise: bool = False) -> str | Markup:
+    """A moment in UTC, to the second, or to the millisecond; a dash if there is none."""
     if epoch_ms is None:
         return "–"
     try:
         its = datetime.fromtimestamp(epoch_ms / 1000, timezone.utc)
     except (ValueError, OverflowError, OSError):
         return str(epoch_ms)
+    text = its.strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}">{}</time>').format(
-        its.isoformat(timespec="milliseconds"), its.strftime("%Y-%m-%d %H:%M:%S")
+        its.isoformat(timespec="milliseconds"), f"{text}.{epoch_ms % 1000:03}" if precise else text
     )
 
 
