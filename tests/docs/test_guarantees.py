@@ -45,5 +45,5 @@ def test_a_name_of_no_test_is_noticed() -> None:
 def _collect(*names: str) -> str:
     """Let pytest find the tests, without running them; what it complains of, nothing if it found all."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *names]
-    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     return "" if collected.returncode == 0 else collected.stdout + collected.stderr
