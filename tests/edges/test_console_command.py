@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from dbos.storage.opening import open_database
+from tests.support.apps import eventually
 from tests.support.commands import dbos
 from tests.support.console import Page
 from tests.support.processes import Child, Spawner
@@ -99,7 +99,7 @@ def test_a_browser_is_opened_on_a_terminal_only(url: str, tmp_path: Path, spawn:
         import os, pty, sys, threading
         browser = {str(tmp_path / "browser")!r}
         with open(browser, "w") as script:
-            script.write('#!/bin/sh\\necho "$1" > {seen}\\n')
+            script.write('#!/bin/sh\\necho "$1" > {seen}.part && mv {seen}.part {seen}\\n')
         os.chmod(browser, 0o755)
         os.environ["BROWSER"] = browser
         if "--terminal" in sys.argv:
@@ -109,12 +109,11 @@ def test_a_browser_is_opened_on_a_terminal_only(url: str, tmp_path: Path, spawn:
         from dbos.edges.cli.main import main
         main(sys.argv[1:])
     """
-    for options, is_opened in ((["--terminal"], True), ([], False), (["--terminal", "--no-browser"], False)):
-        seen.unlink(missing_ok=True)
-        os.mkfifo(seen) if is_opened else None
+    for options, is_opened in ((["--terminal"], True), (["--terminal", "--no-browser"], False), ([], False)):
         child = spawn(program, "console", "-s", url, "-p", "0", *options)
         child.wait_for_line("Ctrl-C", stream="stderr")
         if is_opened:
+            eventually(seen.exists, "a browser is opened")
             assert seen.read_text().startswith("http://127.0.0.1:")
             seen.unlink()
         child.send_signal(signal.SIGTERM)
