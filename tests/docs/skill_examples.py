@@ -6,7 +6,7 @@ As a program it carries out the examples of one page: each in a module and on a 
 from __future__ import annotations
 
 import asyncio
-import os
+import io
 import random
 import re
 import sqlite3
@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -708,12 +708,15 @@ def transaction_in_thread(example: Example) -> None:
 
 def tested(example: Example) -> str:
     """What pytest says of the example, as a test module of its own."""
-    test = example.directory / "test_example.py"
+    DBOS.destroy(destroy_registry=True)
+    test = example.directory / f"test_{example.its.__name__}.py"
     test.write_text(example.text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_dbos", "-p", "no:cacheprovider", test.name]
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(command, cwd=test.parent, env=environment, capture_output=True, text=True, timeout=60)
-    return done.stdout + done.stderr
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        patch.chdir(example.directory)
+        pytest.main(["-q", "-p", "pytest_dbos", "-p", "no:cacheprovider", f"--rootdir={test.parent}", str(test)])
+    return said.getvalue()
 
 
 @shows("testing", "A test of a workflow", "Incorrect")

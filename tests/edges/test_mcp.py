@@ -24,7 +24,7 @@ from dbos.storage.opening import open_existing_database
 from tests.docs.documents import fences_of
 from tests.support.agents import Agent, agent_of, dbos_mcp
 from tests.support.apps import App, eventually, status_of
-from tests.support.commands import dbos, run_dbos
+from tests.support.commands import dbos
 from tests.support.postgres import PostgresAdmin
 from tests.support.processes import ROOT
 from tests.verify.rows import query
@@ -444,7 +444,7 @@ def test_nothing_but_the_protocol_is_on_standard_output(sqlite_url: str, tmp_pat
 
 
 def test_a_database_that_cannot_be_used_is_told_on_standard_error(tmp_path: Path) -> None:
-    ended = run_dbos("mcp", "-s", f"sqlite:///{tmp_path / 'none.sqlite'}", cwd=tmp_path)
+    ended = dbos("mcp", "-s", f"sqlite:///{tmp_path / 'none.sqlite'}")
     assert (ended.code, ended.stdout) == (4, "")
     assert "There is no SQLite file" in ended.stderr
 
