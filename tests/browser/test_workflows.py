@@ -58,30 +58,30 @@ def test_a_workflow_is_cancelled_and_resumed(visit: Callable[..., Visit]) -> Non
 
 
 def test_a_workflow_is_forked_from_a_step(visit: Callable[..., Visit]) -> None:
-    page = visit().open("workflow?id=order-1037")
+    page = visit().open("workflow?id=order-1040")
     page.get_by_text("Fork…").click()
     page.get_by_label("First step that runs again").fill("3")
-    page.get_by_label("Its id").fill("order-1037 again")
+    page.get_by_label("Its id").fill("order-1040 again")
     page.get_by_role("button", name="Fork").click()
-    page.wait_for_url("**/workflow?id=order-1037*again")
+    page.wait_for_url("**/workflow?id=order-1040*again")
     expect(page.get_by_role("heading", level=1)).to_contain_text("SUCCESS")
-    expect(page.get_by_role("link", name="order-1037", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="order-1040", exact=True)).to_be_visible()
 
 
 def test_several_are_cancelled_at_once(visit: Callable[..., Visit]) -> None:
     """A list that is kept up to date does not lose what is ticked."""
     its = visit()
-    for name in ("approve-3", "approve-4"):
+    for name in ("pick-1", "pick-2"):
         its.shop.begin("approve", name)
-    page = its.open("workflows?q=approve-")
-    for name in ("approve-3", "approve-4"):
+    page = its.open("workflows?q=pick-")
+    for name in ("pick-1", "pick-2"):
         page.get_by_label(f"Select {name}").check()
-    its.shop.begin("approve", "approve-5")
-    with page.expect_response("**/workflows?q=approve-"):
+    its.shop.begin("approve", "pick-3")
+    with page.expect_response("**/workflows?q=pick-"):
         expect(page.locator("#picked")).to_have_text("2 selected")
     expect(page.locator("#picked")).to_have_text("2 selected")
     page.get_by_role("button", name="Cancel selected").click()
     page.get_by_role("button", name="Cancel 2 workflows").click()
-    page.wait_for_url("**/workflows?q=approve-")
+    page.wait_for_url("**/workflows?q=pick-")
     row = page.get_by_role("row").filter(has_text="CANCELLED")
     expect(row).to_have_count(2)
