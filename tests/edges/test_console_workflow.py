@@ -313,6 +313,34 @@ def test_values_that_cannot_be_read_are_shown_as_they_are(browser: Visitor, appl
         assert browser.answer("/workflow/value", id="w", what="output", **JSON).json() == text
 
 
+STRANGE = (
+    "UPDATE {schema}operation_outputs SET started_at_epoch_ms = NULL, completed_at_epoch_ms = NULL",
+    "UPDATE {schema}operation_outputs SET started_at_epoch_ms = -1, completed_at_epoch_ms = 9000000000000000000",
+    "UPDATE {schema}operation_outputs SET function_name = 'DBOS.sleep', error = 'boom', output = NULL",
+    "UPDATE {schema}operation_outputs SET function_name = 'DBOS.recv'",
+    "UPDATE {schema}operation_outputs SET function_name = '', child_workflow_id = 'nobody', error = NULL",
+    "UPDATE {schema}operation_outputs SET child_workflow_id = workflow_uuid",
+    "UPDATE {schema}operation_outputs SET function_id = -function_id",
+    "UPDATE {schema}workflow_status SET name = NULL, parent_workflow_id = workflow_uuid, forked_from = workflow_uuid",
+    "UPDATE {schema}workflow_status SET status = 'UNHEARD_OF', created_at = 9000000000000000000, completed_at = 1",
+    "UPDATE {schema}workflow_status SET status = 'PENDING', inputs = NULL, output = '', authenticated_roles = '['",
+    "UPDATE {schema}workflow_status SET status = 'ENQUEUED', queue_name = '', recovery_attempts = NULL",
+    "DELETE FROM {schema}workflow_events_history",
+)
+"""What no program of this library writes, one thing after the other, but others may."""
+
+
+def test_strange_rows_are_shown(application: App) -> None:
+    application.launch()
+    run_all("w", 1)
+    DBOS.destroy()
+    browser = Visitor(application.url)
+    for statement in STRANGE:
+        query(application.url, statement)
+        assert "w" in show(browser, "w").text, statement
+        assert browser.get("/graph", id="w").all("h1"), statement
+
+
 def test_value_that_is_too_long_to_be_read_at_once(browser: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     run("w", page_all_children)
     monkeypatch.setattr("dbos.edges.console.value.MAX_CHARS", 3)

@@ -14,7 +14,7 @@ from dbos.edges.console.forms import Form
 from dbos.edges.console.rendering import url
 from dbos.edges.guards import Refused
 from dbos.error import DBOSNonExistentWorkflowError
-from dbos.model.limits import check_key, check_workflow_id
+from dbos.model.limits import MAX_QUEUE_BYTES, check_key, check_workflow_id
 from dbos.model.status import CANCELLED, ENQUEUED, ERROR, LIVE, MAX_RECOVERY_ATTEMPTS_EXCEEDED, PENDING
 from dbos.runtime.gateway import Gateway
 from dbos.runtime.management import cancel_workflow, delete_workflows, fork_workflow, resume_workflow
@@ -128,6 +128,6 @@ def _new_id(form: Form) -> str:
 def _version(form: Form) -> str | None:
     given = form.text("version")
     try:
-        return None if given is None else check_key(given, "An application version")
+        return None if given is None else check_key(given, "An application version", MAX_QUEUE_BYTES)
     except ValueError as error:
         raise Refused(400, str(error)) from None

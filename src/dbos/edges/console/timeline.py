@@ -84,9 +84,9 @@ class Row:
     @property
     def value(self) -> StoredValue | None:
         """What the step gave or raised; that of a wait says when it is over, and is no value of anybody's."""
-        if self.step is None or self.step.name == SLEEP:
+        if self.step is None:
             return None
-        return self.step.error or self.step.output
+        return self.step.error or (None if self.step.name == SLEEP else self.step.output)
 
     @property
     def is_error(self) -> bool:
@@ -227,7 +227,8 @@ class Recorded:
             until = _until(step)
             is_open = ended_at is None and until is not None and until > self._now
             over_at = until if ended_at is None or until is None else min(until, ended_at)
-            return Row("wait", title, number, start, None if is_open else over_at, is_open, until, step)
+            end = None if is_open else over_at
+            return Row("wait", title, number, start, end, is_open=is_open, until=until, step=step)
         if step.name in _WAITS:
             title = "receive a message" if step.name == RECV else "get an event"
             until = _until(after) if after is not None and after.name == SLEEP else None
@@ -244,9 +245,17 @@ class Recorded:
         its_steps = self._steps.get(child.workflow_id, ()) if depth else ()
         rows = self.rows(its_steps, ended_at=child.ended_at, depth=depth - 1)
         more = self._last_numbers.get(child.workflow_id, 0) - (its_steps[-1].function_id if its_steps else 0)
-        is_open = child.ended_at is None
         return Row(
-            "child", step.name, number, child.created_at, child.ended_at, is_open, None, step, child, rows, max(0, more)
+            "child",
+            step.name,
+            number,
+            child.created_at,
+            child.ended_at,
+            is_open=child.ended_at is None,
+            step=step,
+            child=child,
+            rows=rows,
+            more=max(0, more),
         )
 
 

@@ -12,7 +12,7 @@ from dbos.edges.console import steering, value
 from dbos.edges.console.asked import key_of, number_of, workflow_id_of
 from dbos.edges.console.shown import MAX_STORED_CHARS, shown
 from dbos.edges.console.timeline import brief
-from dbos.edges.console.workflow_view import EVENTS_PER_PAGE, find, page_of, read_events, read_view
+from dbos.edges.console.workflow_view import EVENTS_PER_PAGE, MESSAGES_COUNTED, find, page_of, read_events, read_view
 from dbos.model.limits import NO_TOPIC, STREAM_CLOSED
 from dbos.model.status import LIVE
 from dbos.runtime.gateway import Gateway
@@ -33,7 +33,16 @@ def routes(console: Console) -> list[BaseRoute]:
         view = await console.work(lambda gateway: read_view(gateway.database, workflow_id, page))
         step = number_of(request, "step", 0)
         return console.page(
-            request, "workflow.html", view=view, at=at, step=step, shown=shown, brief=brief, no_topic=NO_TOPIC
+            request,
+            "workflow.html",
+            view=view,
+            at=at,
+            step=step,
+            shown=shown,
+            brief=brief,
+            no_topic=NO_TOPIC,
+            events_per_page=EVENTS_PER_PAGE,
+            messages_counted=MESSAGES_COUNTED,
         )
 
     async def show_events(request: Request) -> Response:

@@ -181,12 +181,6 @@ def read_view(database: Database, workflow_id: str, page: int) -> View:
     )
 
 
-def _now(database: Database, details: WorkflowDetails, workflow_id: str) -> tuple[Finding | None, ExecutorRow | None]:
-    finding, executors = explain(database, workflow_id)
-    owners = [one for one in executors if details.is_owned and one.lease_id == details.lease_id]
-    return finding, next(iter(owners), None)
-
-
 def read_events(database: Database, workflow_id: str, after: str | None) -> list[EventRow]:
     """A page of events; if one more is there, there is another page."""
     return read_event_page(
@@ -197,6 +191,17 @@ def read_events(database: Database, workflow_id: str, after: str | None) -> list
         past_limit=PAST_VALUES,
         max_chars=MAX_STORED_CHARS,
     )
+
+
+def page_of(number: int) -> int:
+    """The page on which a step is."""
+    return max(1, -(-number // STEPS_PER_PAGE))
+
+
+def _now(database: Database, details: WorkflowDetails, workflow_id: str) -> tuple[Finding | None, ExecutorRow | None]:
+    finding, executors = explain(database, workflow_id)
+    owners = [one for one in executors if details.is_owned and one.lease_id == details.lease_id]
+    return finding, next(iter(owners), None)
 
 
 def _timeline(
@@ -223,14 +228,9 @@ def _timeline(
     if page == 1:
         rows = [*_queued(row, last_number > 0, rows), *rows]
     if page == pages:
-        rows = [*rows, *_running(row, itself, finding, rows)]
+        rows = [*rows, *_running(row, finding, rows)]
     failed = read_failed(database, row.workflow_id, after=last_number - SEARCHED_STEPS, limit=FAILED_STEPS)
     return Timeline(page, pages, rows, axis_of(rows, details.now), last_number, failed)
-
-
-def page_of(number: int) -> int:
-    """The page on which a step is."""
-    return max(1, -(-number // STEPS_PER_PAGE))
 
 
 def _recorded(
@@ -244,7 +244,6 @@ def _recorded(
         started = list(dict.fromkeys(one.child_workflow_id for one in generation if one.child_workflow_id))
         relatives |= read_relatives(database, [one for one in started if one not in relatives])
         shown_ids = [one for one in started if one in relatives and one not in nested][:NESTED_WORKFLOWS]
-        # One more, as a wait's record follows that of its call.
         its_steps = read_first_steps(
             database, shown_ids, NESTED_STEPS, limit=NESTED_WORKFLOWS * NESTED_STEPS, max_chars=64
         )
@@ -270,7 +269,7 @@ def _queued(row: WorkflowRow, has_steps: bool, rows: Sequence[Row]) -> list[Row]
     return [Row("queue", title, start=row.created_at, end=row.started_at)]
 
 
-def _running(row: WorkflowRow, itself: Relative, finding: Finding | None, rows: Sequence[Row]) -> list[Row]:
+def _running(row: WorkflowRow, finding: Finding | None, rows: Sequence[Row]) -> list[Row]:
     """The row of what goes on and is not recorded yet."""
     if finding is None or any(one.is_open and one.kind != "child" for one in rows):
         return []
