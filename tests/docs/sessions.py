@@ -1,7 +1,7 @@
 """Documents that tell a story, carried out in a shell exactly as they are written.
 
-Blocks of ``console`` hold commands, after ``$ ``, and what is printed then; ``...`` stands for any lines. Blocks that
-have a ``title`` are files. A block that is marked as not to be run is left out.
+Blocks of ``console`` hold commands, after ``$ ``, and what is printed then. Blocks that have a ``title`` are files. A
+block that is marked as not to be run is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from tests.support.processes import Child
 TIME_LIMIT_S = 60.0
 
 PROMPT = "$ "
-ANYTHING = "..."
+
+_PRINTED = re.compile(r"^(?!done \d+ \d+$).")
+"""A line that is not empty, and no mark of this module's."""
 
 
 @dataclass(frozen=True)
@@ -94,32 +96,23 @@ class Session:
             self._shell.write_line(line)
         else:
             assert self._run(line) == 0, f"{line}\n{self._shell.stderr}"
-        for number, expected in enumerate(command.output):
-            if expected == ANYTHING:
-                self._skip_to(command.output[number + 1])
-            else:
-                printed = self._next()
-                assert printed == expected, f"after {line!r} it prints {printed!r}, not {expected!r}"
+        for expected in command.output:
+            printed = self._next()
+            assert printed == expected, f"after {line!r} it prints {printed!r}, not {expected!r}"
 
     def _run(self, line: str) -> int:
+        # On a line of its own, also if a program in the background has just written half of one.
         self._done += 1
-        self._shell.write_line(f"{line}\necho done {self._done} $?")
+        self._shell.write_line(f"{line}\nprintf '\\ndone %s %s\\n' {self._done} $?")
         return int(self._shell.wait_for_line(rf"^done {self._done} (\d+)$", timeout=TIME_LIMIT_S)[1])
 
     def _next(self) -> str:
-        self._wait_for(self._seen + 1)
         self._seen += 1
+        self._shell.wait_for_line(_PRINTED.pattern, timeout=TIME_LIMIT_S, count=self._seen)
         return self._printed()[self._seen - 1]
 
-    def _skip_to(self, expected: str) -> None:
-        self._shell.wait_for_line(f"^{re.escape(expected)}$", timeout=TIME_LIMIT_S)
-        self._seen = self._printed().index(expected, self._seen)
-
-    def _wait_for(self, count: int) -> None:
-        self._shell.wait_for_line(r"^(?!done \d)", timeout=TIME_LIMIT_S, count=count)
-
     def _printed(self) -> list[str]:
-        return [line for line in self._shell.stdout.splitlines() if not re.match(r"done \d", line)]
+        return [line for line in self._shell.stdout.splitlines() if _PRINTED.match(line)]
 
     def _working_directory(self) -> Path:
         self._run(f"pwd > '{self._directory}/.pwd'")

@@ -48,7 +48,7 @@ def test_story_is_true_to_its_last_line(story: Path, tmp_path: Path, request: py
         text = request.getfixturevalue("on_a_server")(text)
     (tmp_path / "dbos").symlink_to(ROOT)
     for port in PORTS:
-        text = text.replace(port, str(free_port()))
+        text = re.sub(rf"\b{port}\b", str(free_port()), text)
     _carry_out(text, tmp_path)
 
 
