@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 class Overseer(Protocol):
-    """See the module's description."""
+    """See the module's description.
+
+    Attributes:
+        separates_end: Whether the end of a workflow is made durable after its last checkpoint, and not together with
+            it, as if the workflow had dawdled in between.
+    """
+
+    separates_end: bool
 
     def called(
         self,

@@ -143,7 +143,9 @@ def record_outcome(run: Run, ending: Ending[Any]) -> Core[Ending[Any]]:
     Raises:
         RunStopped, DBOSWorkflowCancelledError: It was not recorded.
     """
-    if run.unsettled_children or run.log.has_unsettled_starts or run.deferred is not None:
+    overseer = run.executor.overseer
+    is_apart = overseer is not None and overseer.separates_end
+    if run.unsettled_children or run.log.has_unsettled_starts or run.deferred is not None or is_apart:
         try:
             yield from run.barrier()
         except Exception as conflict:

@@ -24,6 +24,10 @@ FROM {schema}operation_outputs WHERE workflow_uuid = :id ORDER BY function_id"""
 
 _READ_NOW = "SELECT {now}"
 
+_READ_PROGRESS = """
+SELECT (SELECT count(*) FROM {schema}operation_outputs) + (SELECT count(*) FROM {schema}workflow_status)
+    + (SELECT count(*) FROM {schema}workflow_status WHERE completed_at IS NOT NULL)"""
+
 
 class WorkflowRow(NamedTuple):
     """A workflow as it is recorded, its values still serialized."""
@@ -93,6 +97,11 @@ class WorkflowFilter:
     load_input: bool = True
     load_output: bool = True
     queues_only: bool = False
+
+
+def read_progress(database: Database) -> int:
+    """A number that is higher each time something is recorded of a workflow: its start, a checkpoint, its end."""
+    return int(database.run("read_progress", lambda transaction: transaction.rows(_READ_PROGRESS), "read")[0][0])
 
 
 def read_now_ms(database: Database) -> int:

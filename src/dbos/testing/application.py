@@ -13,10 +13,11 @@ from dbos.api.instance import is_launched
 from dbos.api.lifecycle import Application
 from dbos.error import DBOSException
 from dbos.runtime.executor import Executor
+from dbos.serialization.serializer import Serializer
 from dbos.testing.calls import CallWatch
 from dbos.testing.clock import VirtualClock
 from dbos.testing.databases import SessionDatabase
-from dbos.testing.gate import CrashGate
+from dbos.testing.gate import Crashed, CrashGate
 
 _DEFAULTS: Mapping[str, Any] = {
     "name": "test",
@@ -25,6 +26,14 @@ _DEFAULTS: Mapping[str, Any] = {
     "log_level": "WARNING",
 }
 _OURS = ("system_database_url", "system_database_engine", "dbos_system_schema")
+
+
+_current: App | None = None
+
+
+def current_app() -> App | None:
+    """The application under test that is launched; ``None`` if none is."""
+    return _current if is_launched() else None
 
 
 class App:
@@ -58,6 +67,16 @@ class App:
         self._gate = CrashGate()
 
     @property
+    def serializer(self) -> Serializer | None:
+        """The serializer of the configuration; ``None`` for the default."""
+        return cast("Serializer | None", self._config.get("serializer"))
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether it is launched."""
+        return _current is self and is_launched()
+
+    @property
     def executor(self) -> Executor:
         """What is launched.
 
@@ -78,6 +97,7 @@ class App:
         Raises:
             DBOSException: Something is launched already.
             DBOSInitializationError: The configuration is wrong, or the database cannot be used.
+            Crashed: The gate was shut meanwhile, by what was recovered.
         """
         if is_launched():
             raise DBOSException(
@@ -93,9 +113,16 @@ class App:
         if self.clock is not None:
             application.clock = self.clock
             application.time_of = self.clock.time_of
-        DBOS.launch()
+        try:
+            DBOS.launch()
+        except Crashed:
+            self._gate.silence_ends()
+            self.database.bury_all()
+            raise
         if self.clock is not None:
             self.clock.executor = application.executor
+        global _current
+        _current = self
 
     def destroy(self) -> None:
         """Stop, as ``DBOS.destroy()`` does: what was recorded is durable, what runs is interrupted."""
@@ -127,7 +154,7 @@ class App:
                 time.sleep(0.001)
         finally:
             gate.silence_ends()
-        self.database.bury([executor.lease_id])
+        self.database.bury_all()
 
     def reset(self) -> None:
         """Stop, delete all that is recorded, and launch again."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class CallWatch:
     """The ``Overseer`` of an application under test."""
 
+    separates_end = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[str, list[str]] = {}
@@ -24,6 +26,11 @@ class CallWatch:
         """The names of the run's steps whose code runs at the moment."""
         with self._lock:
             return list(self._running.get(run.log.token, ()))
+
+    @property
+    def is_any_running(self) -> bool:
+        """Whether the code of some step runs, also of a launch that has crashed."""
+        return bool(self._running)
 
     def called(
         self,
@@ -39,23 +46,33 @@ class CallWatch:
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
             self._begin(token, name)
+            self.begun(run, function_id, name)
             try:
                 value = function(*args, **kwargs)
             except BaseException:
                 self._end(token, name)
                 raise
             if asyncio.iscoroutine(value):
-                return self._until_awaited(token, name, value)
+                return until_awaited(value)
+            self.returned(run, function_id, name, value)
             self._end(token, name)
             return value
 
+        async def until_awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+            try:
+                value = await coroutine
+                self.returned(run, function_id, name, value)
+                return value
+            finally:
+                self._end(token, name)
+
         return watched
 
-    async def _until_awaited(self, token: str, name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await coroutine
-        finally:
-            self._end(token, name)
+    def begun(self, run: Run, function_id: int, name: str) -> None:
+        """The code of a step is about to be run."""
+
+    def returned(self, run: Run, function_id: int, name: str, value: Any) -> None:
+        """The code of a step has returned a value."""
 
     def _begin(self, token: str, name: str) -> None:
         with self._lock:

@@ -25,6 +25,7 @@ from dbos.model.clock import SystemClock
 from dbos.runtime.drivers import Command
 from dbos.storage.errors import JournalClosed
 from dbos.storage.promise import Promise, sleep_on_any, wait_for_any
+from dbos.testing.gate import Crashed
 
 if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
@@ -140,7 +141,7 @@ class VirtualClock:
         def skip() -> None:
             while not stopped.is_set():
                 # What it meets in an application that is stopped meanwhile is not its business.
-                with contextlib.suppress(TimeoutError, DBOSException, JournalClosed):
+                with contextlib.suppress(TimeoutError, Crashed, DBOSException, JournalClosed):
                     self.advance_to_next(patience_s=_PAUSE_S)
                 stopped.wait(_PAUSE_S)
 

@@ -6,12 +6,11 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from dbos.error import DBOSInitializationError
 from dbos.storage.database import Database
-from dbos.storage.leases import release_lease
+from dbos.storage.leases import read_live_leases, release_lease
 from dbos.storage.migrations import drop_schema, empty
 from dbos.storage.opening import open_database, parse_url
 from dbos.storage.postgres import PostgresDatabase
@@ -50,12 +49,19 @@ class SessionDatabase:
 
     def empty(self) -> None:
         """Delete all that the library has recorded; nothing may be launched on it."""
-        empty(self._opened())
+        empty(self.opened)
 
-    def bury(self, lease_ids: Sequence[str]) -> None:
-        """Say that the executors of these leases are dead, so that their workflows are up for recovery."""
-        for lease_id in lease_ids:
-            release_lease(self._opened(), lease_id)
+    @property
+    def opened(self) -> Database:
+        """A way to it beside the application's; opened when it is first used."""
+        if self._database is None:
+            self._database = open_database(url=self.url, schema=self.schema, pool_size=2)
+        return self._database
+
+    def bury_all(self) -> None:
+        """Say that all executors are dead that were launched on it, so that their workflows are up for recovery."""
+        for lease in read_live_leases(self.opened, ""):
+            release_lease(self.opened, lease.lease_id)
 
     def close(self) -> None:
         """Remove it."""
@@ -66,11 +72,6 @@ class SessionDatabase:
             database.close()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _opened(self) -> Database:
-        if self._database is None:
-            self._database = open_database(url=self.url, schema=self.schema, pool_size=2)
-        return self._database
 
 
 def _memory() -> str | None:

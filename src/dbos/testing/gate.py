@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from dbos.error import DBOSException
 from dbos.storage.gate import Moment
 
 _logger = logging.getLogger("dbos")
 
 
-class Crashed(DBOSException):
+class Crashed(Exception):
     """What writes of an application meet that the test has crashed."""
 
     def __init__(self) -> None:

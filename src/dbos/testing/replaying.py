@@ -34,6 +34,7 @@ from dbos.serialization.serializer import Serializer
 from dbos.storage.hints import NoHints
 from dbos.storage.opening import open_database
 from dbos.storage.transfer import EXPORT_HEADER, Document, check_document
+from dbos.testing.likeness import is_alike
 
 Exported = str | os.PathLike[str] | Mapping[str, Any]
 """A file that ``dbos workflow export`` wrote, or one of its lines, parsed."""
@@ -308,31 +309,11 @@ def _missing(run: _ReplayedRun, record: _Record) -> str | None:
 
 
 def is_same_ending(codec: Codec, one: Ending[Any], other: Ending[Any]) -> bool:
-    """Whether two workflows ended alike: with equal results, or with exceptions of one type and one text."""
+    """Whether two workflows ended alike: with results that are alike, or with exceptions of one type and one text."""
     if isinstance(one, Raised) or isinstance(other, Raised):
         errors = [ending.error for ending in (one, other) if isinstance(ending, Raised)]
         return len(errors) == 2 and _error_text(codec, errors[0]) == _error_text(codec, errors[1])
-    return is_same_value(codec, one.value, other.value)
-
-
-def is_same_value(codec: Codec, one: Any, other: Any) -> bool:
-    """Whether two values are equal, or stored alike; those that tell neither count as equal if they are of one type."""
-    try:
-        if bool(one == other):
-            return True
-    except Exception:
-        pass
-    if type(one) is not type(other):
-        return False
-    try:
-        texts = [codec.encode(value, lambda: "A value").text for value in (one, other)]
-    except DBOSException:
-        return not _has_equality(type(one))
-    return texts[0] == texts[1]
-
-
-def _has_equality(kind: Any) -> bool:
-    return kind.__eq__ is not object.__eq__
+    return is_alike(one.value, other.value)
 
 
 def _error_text(codec: Codec, error: BaseException) -> str:
