@@ -3,6 +3,9 @@
 A pickle is a program, and unpickling runs it; a console, a command line or an HTTP server must not. Here its
 instructions are read instead: what builds plain data is followed, and what would call something is shown as the name of
 what it calls, with its arguments. A format that nobody here knows is shown as JSON if it is some.
+
+A few instructions can say that a long text is meant a million times, or a name that is a list of lists of lists. So all
+that is made of a value is counted, and a value that grows beyond its bounds is shown as its stored text.
 """
 
 from __future__ import annotations
@@ -29,6 +32,13 @@ MAX_SHOWN_CHARS = 4 * 1024 * 1024
 
 _REBUILD_ERRORS = frozenset({"dbos.serialization.codec.rebuild_error", "dbos.error._rebuild"})
 """What rebuilds an exception of its class, its arguments and its attributes."""
+
+_MAX_OPCODES = 10 * MAX_ITEMS
+"""How many instructions of a pickle are followed; plain data takes some three for each value."""
+
+_GROWTH = 16
+_SHORT_CHARS = 100_000
+"""How much longer than its stored text a shown value may be; and what any value may have."""
 
 _MAX_DEPTH = 100
 _MAX_INT_BITS = 10_000
@@ -57,7 +67,13 @@ class _Made:
 
     maker: Any
     args: Any
+    options: Any = None
     state: Any = None
+
+    @property
+    def made_by(self) -> str | None:
+        """The name of what makes it, if it is one."""
+        return str(self.maker) if isinstance(self.maker, _Name) else None
 
 
 class _Mark:
@@ -81,12 +97,12 @@ def display(text: str | None, format: str | None) -> JsonValue:
         return text
     if format is None or format in PICKLES:
         try:
-            return _plain(_read_pickle(base64.b64decode(text, validate=True)))
+            return _plain(_read_pickle(base64.b64decode(text, validate=True)), len(text))
         except (_Unreadable, binascii.Error, ValueError, RecursionError):
             if format is not None:
                 return text
     try:
-        plain = _plain(json.loads(text))
+        plain = _plain(json.loads(text), len(text))
     except (_Unreadable, ValueError, RecursionError):
         return text
     if format == PORTABLE_ERROR and isinstance(plain, dict):
@@ -108,7 +124,9 @@ def _read_pickle(data: bytes) -> Any:
     stack: list[Any] = []
     memo: dict[Any, Any] = {}
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+            if count > _MAX_OPCODES:
+                raise _Unreadable
             if opcode.name == "STOP":
                 return stack.pop()
             if opcode.name in _IGNORED:
@@ -185,8 +203,10 @@ def _extend(stack: list[Any], items: list[Any] | _Pairs) -> None:
     if isinstance(target, _Made):
         # A subclass of list or dict: what it holds comes after what makes it.
         target.state = items if target.state is None else [target.state, items]
-    else:
+    elif isinstance(target, _Pairs) == isinstance(items, _Pairs):
         target.extend(items)
+    else:
+        raise _Unreadable
 
 
 def _build(stack: list[Any]) -> None:
@@ -198,12 +218,12 @@ def _build(stack: list[Any]) -> None:
 
 
 def _made(stack: list[Any], count: int) -> _Made:
-    maker, *arguments = _last(stack, count)
-    return _Made(maker, *arguments) if count == 2 else _Made(maker, (*arguments[0], arguments[1]))
+    return _Made(*_last(stack, count))
 
 
-def _named(argument: str) -> _Name:
-    module, _, name = argument.partition(" ")
+def _named(module: object, name: object) -> _Name:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise _Unreadable
     return _Name(module, name)
 
 
@@ -228,8 +248,8 @@ _ACTIONS: dict[str, Callable[[list[Any], Any], Any]] = {
     "EMPTY_SET": lambda stack, _: stack.append([]),
     "ADDITEMS": lambda stack, _: _extend(stack, _since_mark(stack)),
     "FROZENSET": lambda stack, _: stack.append(_since_mark(stack)),
-    "GLOBAL": lambda stack, argument: stack.append(_named(argument)),
-    "STACK_GLOBAL": lambda stack, _: stack.append(_Name(*_last(stack, 2))),
+    "GLOBAL": lambda stack, argument: stack.append(_named(*argument.split(" ", 1))),
+    "STACK_GLOBAL": lambda stack, _: stack.append(_named(*_last(stack, 2))),
     "REDUCE": lambda stack, _: stack.append(_made(stack, 2)),
     "NEWOBJ": lambda stack, _: stack.append(_made(stack, 2)),
     "NEWOBJ_EX": lambda stack, _: stack.append(_made(stack, 3)),
@@ -240,37 +260,48 @@ _ACTIONS: dict[str, Callable[[list[Any], Any], Any]] = {
 # -- as plain data
 
 
-def _plain(value: Any) -> JsonValue:
+def _plain(value: Any, stored_chars: int) -> JsonValue:
     """The value as JSON has it; what JSON has not, as text.
 
     Raises:
-        _Unreadable: It consists of too many values (one that is shared counts wherever it shows), or is too deep.
+        _Unreadable: It has too many values or letters (what is shared counts wherever it shows), or is too deep.
     """
-    left = MAX_ITEMS
+    items_left = MAX_ITEMS
+    chars_left = _SHORT_CHARS + _GROWTH * stored_chars
+
+    def counted(text: str) -> str:
+        nonlocal chars_left
+        chars_left -= len(text)
+        if chars_left < 0:
+            raise _Unreadable
+        return text
 
     def plain(value: Any, depth: int) -> JsonValue:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth > _MAX_DEPTH:
+        nonlocal items_left
+        items_left -= 1
+        if items_left < 0 or depth > _MAX_DEPTH:
             raise _Unreadable
-        if value is None or isinstance(value, bool | str):
+        if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, str):
+            return counted(value)
         if isinstance(value, int):
-            return value if value.bit_length() <= _MAX_INT_BITS else hex(value)
+            return value if value.bit_length() <= _MAX_INT_BITS else counted(hex(value))
         if isinstance(value, float):
             return value if math.isfinite(value) else str(value)
         if isinstance(value, bytes | bytearray):
-            return repr(bytes(value))
+            return counted(repr(bytes(value)))
         if isinstance(value, dict):
             value = _Pairs(cast("dict[object, object]", value).items())
         if isinstance(value, _Pairs):
-            return {_key(plain(key, depth + 1)): plain(item, depth + 1) for key, item in value}
+            return {counted(_key(plain(key, depth + 1))): plain(item, depth + 1) for key, item in value}
         if isinstance(value, list | tuple):
             return [plain(item, depth + 1) for item in cast("list[Any]", value)]
         if isinstance(value, _Name):
-            return str(value)
+            return counted(str(value))
         if isinstance(value, _Made):
-            return _shown(value) or _object(value, lambda part: plain(part, depth + 1))
+            shown = _shown(value) or _object(value, lambda part: plain(part, depth + 1))
+            return counted(shown) if isinstance(shown, str) else shown
         raise _Unreadable
 
     return plain(value, 0)
@@ -282,13 +313,17 @@ def _key(value: JsonValue) -> str:
 
 def _object(made: _Made, plain: Callable[[Any], JsonValue]) -> JsonValue:
     """An object of any class: its name and what it was made of, as a call or with what it holds."""
-    name = str(plain(made.maker))
     parts = _tuple(made.args)
-    if name in _REBUILD_ERRORS and parts and len(parts) == 3:
+    if made.made_by in _REBUILD_ERRORS and parts and len(parts) == 3:
         # An exception whose constructor takes other arguments than it keeps.
-        made = _Made(parts[0], parts[1], parts[2] or None)
-        name = str(plain(parts[0]))
-    arguments = plain(made.args)
+        made = _Made(parts[0], parts[1], state=parts[2] or None)
+        parts = _tuple(made.args)
+    if parts is None:
+        raise _Unreadable
+    name = str(plain(made.maker))
+    arguments: list[JsonValue] = plain(parts)
+    if made.options is not None:
+        arguments.append(plain(made.options))
     if made.state is None:
         return f"{name}({', '.join(map(json.dumps, arguments))})"
     state = plain(made.state)
@@ -302,18 +337,19 @@ def _object(made: _Made, plain: Callable[[Any], JsonValue]) -> JsonValue:
 def _shown(made: _Made) -> str | None:
     """A value of a common type of the standard library as people write it; ``None`` for all others."""
     try:
-        name, args = str(made.maker), _tuple(made.args)
-        if not isinstance(made.maker, _Name) or args is None:
+        name, args = made.made_by, _tuple(made.args)
+        if args is None:
             return None
         if name == "datetime.datetime":
             zone = _zone(args[1]) if len(args) > 1 else None
-            return datetime.datetime(*_date(args[0][:4]), *_time(args[0][4:]), zone).isoformat()
+            moment = _bytes(args[0])
+            return datetime.datetime(*_date(moment[:4]), *_time(moment[4:]), zone).isoformat()
         if name == "datetime.date":
-            return datetime.date(*_date(args[0])).isoformat()
+            return datetime.date(*_date(_bytes(args[0]))).isoformat()
         if name == "datetime.timedelta":
             return str(datetime.timedelta(*args))
-        if name == "decimal.Decimal":
-            return str(args[0])
+        if name == "decimal.Decimal" and isinstance(args[0], str):
+            return args[0]
         if name == "uuid.UUID" and not args and isinstance(made.state, _Pairs):
             return str(uuid.UUID(int=dict(made.state)["int"]))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError):
@@ -327,9 +363,15 @@ def _tuple(value: object) -> Sequence[Any] | None:
 
 def _zone(made: _Made) -> datetime.timezone:
     (offset,) = made.args
-    if str(made.maker) != "datetime.timezone":
+    if made.made_by != "datetime.timezone":
         raise ValueError("a zone with rules of its own")
     return datetime.timezone(datetime.timedelta(*offset.args))
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("no moment that is written as such")
+    return value
 
 
 def _date(data: bytes) -> tuple[int, int, int]:
