@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from dbos import DBOS
 from dbos.edges import guards, serving
@@ -263,6 +264,64 @@ def test_a_request_that_does_not_come_is_given_up(app: AdminApp, monkeypatch: py
     monkeypatch.setattr(serving, "REQUEST_TIMEOUT_S", 0.05)
     app.launch()
     assert talk(admin_port(), b"GET /dbos-healthz HTTP/1.1\r\nHost: loc") == b""
+
+
+def test_a_further_request_that_does_not_come_is_given_up(app: AdminApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever asks once, without any token, could keep all connections for ever."""
+    monkeypatch.setattr(serving, "STALL_S", 0.1)
+    monkeypatch.setattr(serving, "REQUEST_TIMEOUT_S", 2.0)
+    app.launch(admin_token=TOKEN)
+    once = b"GET /dbos-healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = talk(admin_port(), once + b"GET /dbos-healthz HTTP/1.1\r\nHost: loc")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_an_answer_that_nobody_takes_is_given_up(app: AdminApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "STALL_S", 0.1)
+    monkeypatch.setattr(serving, "REQUEST_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("dbos.edges.admin.app.description", lambda: "x" * 50_000_000)
+    is_lost = threading.Event()
+    protocol = serving._Protocol
+    own = protocol.connection_lost
+
+    def lose(connection: Any, error: Exception | None) -> None:
+        own(connection, error)
+        is_lost.set()
+
+    monkeypatch.setattr(protocol, "connection_lost", lose)
+    app.launch()
+    with socket.create_connection(("127.0.0.1", admin_port()), timeout=PATIENCE_S) as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert is_lost.wait(PATIENCE_S), "the server hangs up"
+
+
+@pytest.mark.parametrize("part", [b"", b'{"start_step": 5}'])
+async def test_half_a_body_is_no_body(part: bytes) -> None:
+    """A fork from step 5 whose body is lost on the way would be one from step 1, which pays once more."""
+    reached: list[Scope] = []
+    sent: list[Message] = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope)
+
+    messages: list[Message] = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": part, "more_body": True},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    kind = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/workflows/one/fork", "headers": kind}
+    await guards.Guards(inside, guards.Entrance(None, is_local=False))(scope, receive, send)
+    assert not reached
+    assert sent[0]["status"] == 400
 
 
 def test_an_answer_that_does_not_come_is_503(app: AdminApp, monkeypatch: pytest.MonkeyPatch) -> None:

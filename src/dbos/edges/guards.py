@@ -204,10 +204,13 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes:
         body = bytearray()
         while True:
             message = await receive()
+            if message["type"] != "http.request":
+                # The part that came may well be a body too, that of another request.
+                raise Refused(400, "The connection ended before the body did; nothing was done.")
             body += message.get("body", b"")
             if len(body) > MAX_BODY_BYTES:
                 raise too_large
-            if message["type"] != "http.request" or not message.get("more_body"):
+            if not message.get("more_body"):
                 return bytes(body)
 
     try:

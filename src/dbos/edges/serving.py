@@ -23,12 +23,16 @@ MAX_CONNECTIONS = 100
 REQUEST_TIMEOUT_S = 10.0
 """How long a connection may take until its first request has begun."""
 
+STALL_S = 60.0
+"""How long one may stay after that while no request begins and nothing of an answer is taken; longer than the guards
+give a request and its answer."""
+
 _KEEP_ALIVE_S = 5
 _MAX_HEADER_BYTES = 16 * 1024
 
 
 class _Protocol(H11Protocol):
-    """Uvicorn's protocol, with a logger of our own, and a limit on the time until there is a request."""
+    """Uvicorn's protocol, with a logger of our own, and limits on the time that a connection is held for nothing."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -37,11 +41,19 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(REQUEST_TIMEOUT_S, self._hang_up_if_silent)
+        self._next_look = self.loop.call_later(REQUEST_TIMEOUT_S, self._hang_up_if_stalled, (None, 0))
 
-    def _hang_up_if_silent(self) -> None:
-        if self.scope is None:  # pyright: ignore[reportUnnecessaryComparison]  (it is, before the first request)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._next_look.cancel()
+        super().connection_lost(exc)
+
+    def _hang_up_if_stalled(self, before: tuple[object, int]) -> None:
+        # The latest request (none before the first one), and how much of answers waits to be taken.
+        now = (self.cycle, self.transport.get_write_buffer_size())
+        if now == before:
             self.transport.abort()
+        else:
+            self._next_look = self.loop.call_later(STALL_S, self._hang_up_if_stalled, now)
 
 
 def serve(app: ASGIApp, listener: socket.socket, stops: socket.socket) -> None:
