@@ -125,6 +125,19 @@ def test_limits_that_contradict_each_other_are_all_told(app: App, reading: Reade
     assert row(page, "q")[6:] == ["1 at once or 2 at once", "3"]
 
 
+def test_of_very_many_the_first_are_shown_and_the_rest_counted(app: App, reading: Reader) -> None:
+    add_executor("many", Serving(tuple(QueueRules(f"q{number:03}") for number in range(130)), ()))
+    for number in range(105):
+        DBOS.create_schedule(schedule_name=f"s{number:03}", workflow_fn=view_scheduled, schedule="0 0 1 1 *")
+    page = reading.get("/queues")
+    assert "And 30 more queues" in page.text
+    assert row(page, "q099")
+    page = reading.get("/schedules")
+    assert "And 5 more" in page.text
+    assert row(page, "s099")
+    assert row(reading.get("/schedules", begins_with="s1"), "s104")
+
+
 # -- executors and versions
 
 

@@ -232,6 +232,29 @@ def test_what_nobody_listens_to_and_what_nobody_knows_is_told(app: App) -> None:
     assert "ill_sleep" in executor["functions"]
 
 
+def test_a_queue_that_is_at_work_is_told_from_one_that_is_not(app: App) -> None:
+    """Both are served, without limits. What waits here is a method of a class that nobody has."""
+    Queue("idle")
+    busy = Queue("busy")
+    with SetWorkflowID("runs"):
+        busy.enqueue(ill_sleep)
+    eventually(lambda: status_of("runs") == "PENDING", "it has started")
+    for name in ("busy", "idle"):
+        enqueue_elsewhere(app.url, workflow_name="ill_sleep", queue_name="not yet", workflow_id=name)
+        query(
+            app.url,
+            f"UPDATE {{schema}}workflow_status SET class_name = 'Nobody', queue_name = '{name}' "
+            f"WHERE workflow_uuid = '{name}'",
+        )
+
+    def found() -> dict[str, str]:
+        return causes(doctor(app.url, "busy", "idle")[1])
+
+    expected = {"busy": "others are before it", "idle": "nobody takes it from its queue"}
+    eventually(lambda: found() == expected, "the executor tells that it listens to both")
+    assert "instance" in explanation(doctor(app.url, "idle")[1], "idle")
+
+
 def test_a_deactivated_executor_listens_to_nothing(app: App) -> None:
     queue = Queue("left")
     get_executor("The test").deactivate()

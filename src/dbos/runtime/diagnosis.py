@@ -38,6 +38,7 @@ from dbos.storage.diagnosis import (
     read_unreceived,
     read_versions,
 )
+from dbos.storage.rates import read_recent_starts
 from dbos.storage.reads import read_now_ms
 
 
@@ -50,6 +51,7 @@ class Cause(str, Enum):
     NOBODY_TAKES_IT = "nobody takes it from its queue"
     OWNER_DEAD = "its executor is dead"
     LIMIT = "its queue is at a limit"
+    NOT_ITS_TURN = "others are before it"
     DELAYED = "delayed"
     SLEEPING = "sleeping"
     WAITING_FOR_MESSAGE = "waiting for a message or an event"
@@ -143,6 +145,9 @@ def explain(database: Database, workflow_id: str) -> tuple[Finding | None, Seque
     return (doctor.examine(rows[0]) if rows else None), doctor.executors
 
 
+_RECENT_MS = 60_000
+"""A queue of which something was started within this time is at work."""
+
 _Verdict = tuple[Cause, str, bool]
 
 
@@ -202,7 +207,7 @@ class _Doctor:
             return Cause.DELAYED, f"It is to start in {in_words(row.starts_in_ms)}.", False
         if not self._of_version(row.application_version):
             return self._no_executor(row, "It waits")
-        return self._unserved(row) or self._at_limit(row) or self._not_taken(row)
+        return self._unserved(row) or self._at_limit(row) or self._in_line(row) or self._not_taken(row)
 
     def _unserved(self, row: StalledRow) -> _Verdict | None:
         """Whether the executors that might take it tell that they do not serve it."""
@@ -274,6 +279,18 @@ class _Doctor:
                 False,
             )
         return None
+
+    def _in_line(self, row: StalledRow) -> _Verdict | None:
+        """Whether others of its queue are started, which may be many without a limit."""
+        name = row.queue_name or ""
+        if not read_recent_starts(self._database, [name], _RECENT_MS)[name]:
+            return None
+        return (
+            Cause.NOT_ITS_TURN,
+            f"Others of queue {name!r} were started within {in_words(_RECENT_MS)}, and its turn comes. (If it is a "
+            "method of an instance, an executor must have made that instance.)",
+            False,
+        )
 
     def _not_taken(self, row: StalledRow) -> _Verdict:
         executors = self._of_version(row.application_version)
