@@ -337,6 +337,25 @@ def test_what_a_page_shows_of_a_workflow_is_found_by_keys(full: Database, monkey
     check(full, statements)
 
 
+def test_long_values_are_not_read_to_know_how_long_they_are(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not full.locks_rows:
+        pytest.skip("SQLite keeps no lengths of texts")
+    change(
+        full,
+        "INSERT INTO {schema}operation_outputs (workflow_uuid, function_id, function_name, output) "
+        "SELECT 'long', n, 's', "
+        "(SELECT string_agg(md5((n * 100000 + i)::text), '') FROM generate_series(1, 10000) AS i) "
+        "FROM generate_series(1, 10) AS n",
+    )
+    with recorded(monkeypatch) as statements:
+        assert {step.output for step in read_timeline(full, "long", 1, 10, max_chars=9)} == {(None, 320_000, None)}
+    ((statement, parameters),) = statements
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement
+    (plan,) = full.run("test", lambda t: t.rows(explain, parameters))[0]  # type: ignore[arg-type]
+    root = (plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"]
+    assert root["Shared Hit Blocks"] + root["Shared Read Blocks"] < 40
+
+
 def test_duties_go_by_the_indexes_of_live_workflows(full: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     with recorded(monkeypatch) as statements:
         duties = claims.read_duties(full, "lease-3")

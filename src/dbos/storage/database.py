@@ -6,7 +6,8 @@ object for each call would cost more than the call. A statement is written once 
 - parameters are named, ``:name``, and always bound;
 - ``{schema}`` is the prefix of a table's name, ``{now}`` the database's clock in epoch milliseconds;
 - ``ANY_OF(:names)`` after a column asks whether it is in the list that is bound to ``names``;
-- ``ROWS_OF(:names, id text, number integer)`` is a table of that name, of the JSON objects that are bound to ``names``.
+- ``ROWS_OF(:names, id text, number integer)`` is a table of that name, of the JSON objects that are bound to ``names``;
+- ``SIZE_OF(column)`` is the length of a text: on Postgres in bytes, which it knows without reading the text.
 """
 
 from __future__ import annotations

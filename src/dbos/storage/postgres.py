@@ -99,7 +99,7 @@ class PostgresDatabase(Database):
 
     def compile(self, statement: str) -> str:
         statement = statement.replace("{now}", self.clock_expression).replace("%", "%%")
-        statement = _ROWS_OF.sub(r"json_to_recordset(:\1) AS \1 (\2)", statement)
+        statement = _ROWS_OF.sub(r"json_to_recordset(:\1) AS \1 (\2)", statement).replace("SIZE_OF(", "octet_length(")
         statement = _PARAMETER.sub(r"%(\1)s", _ANY_OF.sub(r"= ANY(:\1)", statement))
         # The schema last: it may have any name, also one that looks like a parameter.
         names = {

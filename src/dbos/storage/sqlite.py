@@ -68,7 +68,7 @@ class SqliteDatabase(Database):
 
     def compile(self, statement: str) -> str:
         statement = statement.replace("{schema}", self.schema_prefix).replace("{now}", self.clock_expression)
-        statement = _ROWS_OF.sub(_rows_of, statement)
+        statement = _ROWS_OF.sub(_rows_of, statement).replace("SIZE_OF(", "length(")
         return _ANY_OF.sub(r"IN (SELECT value FROM json_each(:\1))", statement)
 
     def prepare(self, connection: PoolProxiedConnection) -> Callable[[], None] | None:

@@ -15,7 +15,7 @@ class StoredValue(NamedTuple):
     text: str | None
     """``None`` if it is longer than was asked for."""
     chars: int
-    """How long it is."""
+    """How long it is; on Postgres in bytes, which differ if there is more than ASCII."""
     format: str | None
     """How it is serialized, as its row says; rows of older libraries do not."""
 
@@ -36,7 +36,7 @@ class Source(str, Enum):
 
 def bounded(column: str) -> str:
     """The column and its length as SQL; the column is null where it is longer than ``:max_chars``."""
-    return f"CASE WHEN length({column}) <= :max_chars THEN {column} END, length({column})"
+    return f"CASE WHEN SIZE_OF({column}) <= :max_chars THEN {column} END, SIZE_OF({column})"
 
 
 def stored_value(columns: Sequence[Any], format: str | None) -> StoredValue | None:
