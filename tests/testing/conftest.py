@@ -30,6 +30,17 @@ def app(session_database: SessionDatabase, no_other_queues: None) -> Iterator[Ap
 
 
 @pytest.fixture
+def sqlite_app(sqlite_url: str, no_other_queues: None) -> Iterator[App]:
+    """An application under test on SQLite, for what does not depend on the database."""
+    database = SessionDatabase(sqlite_url)
+    application = App(database)
+    application.launch()
+    yield application
+    application.destroy()
+    database.close()
+
+
+@pytest.fixture
 def clock(app: App) -> VirtualClock:
     """The virtual clock of the application, at the beginning of 2026."""
     return app.freeze(START)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -324,6 +325,30 @@ def test_skipping_lets_results_be_waited_for(clock: VirtualClock) -> None:
     clock.settle()
     assert clock.now() == after
     assert waiting.get_status().status == "PENDING"
+
+
+def test_workflow_that_holds_up_its_test_is_told_of(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dbos.testing.clock.PATIENCE_S", 0.01)
+    is_told = threading.Event()
+    handler = logging.Handler()
+    handler.emit = lambda record: is_told.set()  # type: ignore[method-assign]
+    logger = logging.getLogger("dbos")
+    logger.addHandler(handler)
+
+    def move_then() -> None:
+        assert is_told.wait(30)
+        clock.advance(60)
+
+    mover = threading.Thread(target=move_then)
+    mover.start()
+    try:
+        assert sleeper(False, [])("called", 60, 1) == "called"
+    finally:
+        logger.removeHandler(handler)
+        mover.join()
+    assert "Call it in `with dbos_clock.skipping():`" in caplog.text
 
 
 def test_parent_that_waits_for_its_child_is_no_hindrance(clock: VirtualClock) -> None:

@@ -139,7 +139,7 @@ def test_exceptions_and_timeouts_are_outcomes_too(app: App) -> None:
     assert (ran["before"], ran["after"]) == (1, 0)
 
 
-def test_argument_that_differs_after_a_crash_is_named(app: App) -> None:
+def test_argument_that_differs_after_a_crash_is_named(sqlite_app: App) -> None:
     counter = itertools.count(1)
     prepare, charge = step("prepare"), step("charge")
 
@@ -149,7 +149,7 @@ def test_argument_that_differs_after_a_crash_is_named(app: App) -> None:
         charge("lamp", next(counter))
 
     with pytest.raises(AssertionError) as failure:
-        CrashTest(app, workflow_id="order").assert_survives(checkout)
+        CrashTest(sqlite_app, workflow_id="order").assert_survives(checkout)
     message = str(failure.value)
     assert message.startswith("Workflow 'order' (checkout) is not deterministic: as its step 2 it had called charge(")
     assert "charge('lamp', 1), and after the crash that followed step 1 it called charge('lamp', 2)." in message
@@ -157,7 +157,7 @@ def test_argument_that_differs_after_a_crash_is_named(app: App) -> None:
     assert status_of("order") == "CANCELLED"
 
 
-def test_step_that_differs_after_a_crash_is_named(app: App) -> None:
+def test_step_that_differs_after_a_crash_is_named(sqlite_app: App) -> None:
     lives = itertools.count()
     one, two, three = step("one"), step("two"), step("three")
 
@@ -171,7 +171,7 @@ def test_step_that_differs_after_a_crash_is_named(app: App) -> None:
         assert_survives_crashes(moody)
 
 
-def test_library_call_that_differs_after_a_crash_is_named(app: App) -> None:
+def test_library_call_that_differs_after_a_crash_is_named(sqlite_app: App) -> None:
     lives = itertools.count()
 
     @DBOS.workflow()
@@ -186,7 +186,7 @@ def test_library_call_that_differs_after_a_crash_is_named(app: App) -> None:
         assert_survives_crashes(moody)
 
 
-def test_outcome_that_differs_without_a_crash_is_named(app: App) -> None:
+def test_outcome_that_differs_without_a_crash_is_named(sqlite_app: App) -> None:
     lives = itertools.count()
 
     @DBOS.workflow(name="counting")
@@ -195,7 +195,7 @@ def test_outcome_that_differs_without_a_crash_is_named(app: App) -> None:
         return next(lives)
 
     with pytest.raises(AssertionError) as failure:
-        CrashTest(app, workflow_id="counted").assert_survives(counting)
+        CrashTest(sqlite_app, workflow_id="counted").assert_survives(counting)
     assert str(failure.value).startswith(
         "Workflow 'counted' (counting) does not survive crashes: when it was run without interruption, it now returns"
     )
@@ -217,7 +217,7 @@ class Changed:
         return Changed, (self.value + 1,)
 
 
-def test_result_that_is_read_back_as_another_is_named(app: App) -> None:
+def test_result_that_is_read_back_as_another_is_named(sqlite_app: App) -> None:
     load = step("load", lambda: Changed(1))
 
     @DBOS.workflow()
@@ -230,14 +230,16 @@ def test_result_that_is_read_back_as_another_is_named(app: App) -> None:
         assert_survives_crashes(loading)
 
 
-def test_workflow_that_waits_for_nobody_is_named(app: App) -> None:
+def test_workflow_that_waits_for_nobody_is_named(sqlite_app: App) -> None:
     @DBOS.workflow()
     def lonely() -> None:
         step("one")()
         while DBOS.recv("never", timeout_seconds=10**9) is None:
             pass
 
-    test = CrashTest(app, alongside=lambda client, workflow_id: client.get_event(workflow_id, "none"), patience_s=0.5)
+    test = CrashTest(
+        sqlite_app, alongside=lambda client, workflow_id: client.get_event(workflow_id, "none"), patience_s=0.5
+    )
     with pytest.raises(AssertionError, match=r"recorded nothing for 0\.5 s.*is step 1, 'one'"):
         test.assert_survives(lonely)
 
@@ -250,7 +252,7 @@ def test_workflow_that_waits_for_nobody_is_named(app: App) -> None:
         assert_survives_crashes(forlorn)
 
 
-def test_errors_of_the_test_itself(app: App) -> None:
+def test_errors_of_the_test_itself(sqlite_app: App) -> None:
     @DBOS.workflow()
     def plain(value: Any) -> Any:
         DBOS.recv("topic", timeout_seconds=60)
@@ -260,17 +262,17 @@ def test_errors_of_the_test_itself(app: App) -> None:
         raise LookupError("in alongside")
 
     with pytest.raises(LookupError, match="in alongside"):
-        CrashTest(app, alongside=break_off).assert_survives(plain, 1)
+        CrashTest(sqlite_app, alongside=break_off).assert_survives(plain, 1)
     with pytest.raises(DBOSSerializationError, match="cannot be serialized"):
         assert_survives_crashes(plain, lambda: None)
     with pytest.raises(Exception, match="is not a workflow"):
         assert_survives_crashes(print, 1)
     # The application is as it was.
-    assert app.executor.run_count == 0
+    assert sqlite_app.executor.run_count == 0
     assert DBOS.list_workflows(status="PENDING") == []
 
 
-async def test_running_loop_is_refused(app: App) -> None:
+async def test_running_loop_is_refused(sqlite_app: App) -> None:
     with pytest.raises(RuntimeError, match="plain test function"):
         assert_survives_crashes(test_running_loop_is_refused)
 

@@ -21,6 +21,14 @@ from dbos.storage.transfer import read_document
 from dbos.testing import App, SessionDatabase, assert_replays, replay
 from tests.support.apps import Roadblock
 
+SHOP = """
+from dbos import DBOS
+
+@DBOS.workflow(name="subject")
+def subject():
+    DBOS.run_step({"name": "changed"}, print, "this must not be run")
+"""
+
 ran: list[str] = []
 """What was run of steps and transactions, since a test began to look."""
 
@@ -152,13 +160,13 @@ def test_coroutines_replay(app: App) -> None:
     assert only_difference(document, branches_of_several_steps)[0] == 2
 
 
-def test_changes_are_found_and_named(app: App) -> None:
+def test_changes_are_found_and_named(sqlite_app: App) -> None:
     one, two, three = step("one"), step("two"), step("three")
 
     def original() -> str:
         return f"{one('a')}{two('b')}"
 
-    document = record(app, original)
+    document = record(sqlite_app, original)
 
     def other_order() -> str:
         second = two("b")
@@ -195,7 +203,7 @@ def test_changes_are_found_and_named(app: App) -> None:
     assert_replays(document)
 
 
-def test_failed_workflow_must_fail_alike(app: App) -> None:
+def test_failed_workflow_must_fail_alike(sqlite_app: App) -> None:
     fail = step("fail")
 
     def failing(text: str = "as it was asked to") -> None:
@@ -204,7 +212,7 @@ def test_failed_workflow_must_fail_alike(app: App) -> None:
         except ValueError:
             raise ValueError(text) from None
 
-    document = record(app, failing)
+    document = record(sqlite_app, failing)
     assert_replays(document)
     difference = only_difference(document, lambda: failing("for another reason"))[1]
     assert "ValueError('for another reason')" in difference
@@ -242,9 +250,9 @@ def test_workflow_under_way_is_replayed_as_far_as_it_is_recorded(app: App) -> No
     handle.get_result()
 
 
-def test_patched_change_replays(app: App) -> None:
+def test_patched_change_replays(sqlite_app: App) -> None:
     one, two = step("one"), step("two")
-    document = record(app, lambda: one("a"))
+    document = record(sqlite_app, lambda: one("a"))
 
     def patched() -> Any:
         return two("a") if DBOS.patch("two-instead") else one("a")
@@ -253,21 +261,29 @@ def test_patched_change_replays(app: App) -> None:
     assert_replays(document)
 
 
-def test_unknown_function_is_named(app: App) -> None:
-    document = record(app, step("one"))
+def test_unknown_function_is_named(sqlite_app: App) -> None:
+    document = record(sqlite_app, step("one"))
     REGISTRY._functions.pop("subject", None)  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(AssertionError, match=r"\(subject\): .*no workflow function of this name.*Import the module"):
         assert_replays(document)
 
 
-def test_files_are_read_and_others_refused(app: App, tmp_path: Path) -> None:
-    record(app, lambda: "done")
-    place = ["-s", app.database.url, "--schema", app.database.schema]
+def test_files_are_read_and_others_refused(sqlite_app: App, tmp_path: Path) -> None:
+    record(sqlite_app, lambda: "done")
+    place = ["-s", sqlite_app.database.url, "--schema", sqlite_app.database.schema]
     command = [sys.executable, "-m", "dbos", "workflow", "export", *place]
     export = tmp_path / "export.jsonl"
     export.write_bytes(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=dict(os.environ)).stdout)
     assert [each.workflow_id for each in replay(export)] == ["recorded"]
     assert_replays(str(export))
+
+    (tmp_path / "shop.py").write_text(SHOP)
+    command = [sys.executable, "-m", "dbos.testing", export.name, "--app", "shop"]
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == (
+        "Workflow 'recorded' (subject): it calls 'changed' as step 1, which it never did before it ended\n"
+    )
 
     header, line = export.read_text().splitlines()
     for text, message in (

@@ -13,6 +13,7 @@ needs no more than one ``advance`` of three hours, and a schedule fires at each 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 from collections import Counter
@@ -40,6 +41,13 @@ _PAUSE_S = 0.002
 
 _CLOCK = SystemClock()
 
+_logger = logging.getLogger("dbos")
+
+_HELD_UP = (
+    "A workflow that was called in the thread of the test waits for time to be moved, and the test waits for the "
+    "workflow. Call it in `with dbos_clock.skipping():`, or start it with DBOS.start_workflow."
+)
+
 
 class VirtualClock:
     """Time in the hands of a test. It begins at the machine's time, and stands still.
@@ -59,6 +67,8 @@ class VirtualClock:
         """What waits at the moment, in the order in which it began to."""
         self._by_run: Counter[str] = Counter()
         self._changes = 0
+        self._thread = threading.get_ident()
+        self._skippers = 0
         self.executor: Executor | None = None
         """The launched executor that lives by this clock."""
 
@@ -126,8 +136,9 @@ class VirtualClock:
         """Wait, without moving time, until every workflow has ended or waits. (Errors as for ``advance``.)"""
         from dbos.testing.settling import settle
 
-        if self.executor is not None:
-            settle(self.executor, self, patience_s)
+        executor = self._launched
+        if executor is not None:
+            settle(executor, self, patience_s)
 
     @contextlib.contextmanager
     def skipping(self) -> Generator[None, None, None]:
@@ -146,12 +157,14 @@ class VirtualClock:
                 stopped.wait(_PAUSE_S)
 
         thread = threading.Thread(target=skip, name="dbos-virtual-clock", daemon=True)
+        self._skippers += 1
         thread.start()
         try:
             yield
         finally:
             stopped.set()
             thread.join()
+            self._skippers -= 1
 
     def set(self, moment: datetime) -> None:
         """Set it, also to an earlier time, while nothing is launched; ``App.freeze`` does."""
@@ -185,6 +198,11 @@ class VirtualClock:
             self._by_run[wait.token] += 1
             self._changes += 1
 
+    def holds_up_its_test(self, wait: VirtualWait) -> bool:
+        """Whether the wait is in the thread that made the clock, which moves time, mostly, and nothing else does."""
+        is_in_its_thread = threading.get_ident() == self._thread
+        return is_in_its_thread and not self._skippers and wait.due_ms is not None
+
     def unpark(self, wait: VirtualWait) -> None:
         """It waits no longer."""
         with self._lock:
@@ -211,6 +229,11 @@ class VirtualClock:
 
     # -- moving, in one thread at a time
 
+    @property
+    def _launched(self) -> Executor | None:
+        executor = self.executor
+        return None if executor is None or executor.is_closing else executor
+
     def _move_to(self, target_ms: int, patience_s: float) -> None:
         self.settle(patience_s=patience_s)
         while (next_ms := self._next_ms()) is not None and next_ms <= target_ms:
@@ -221,7 +244,7 @@ class VirtualClock:
             self.settle(patience_s=patience_s)
 
     def _set(self, now_ms: int) -> None:
-        executor = self.executor
+        executor = self._launched
         self._now_ms = now_ms
         if executor is not None:
             executor.database.freeze(now_ms)
@@ -238,7 +261,8 @@ class VirtualClock:
 
         with self._lock:
             dues = [wait.due_ms for wait in self._waits if wait.due_ms is not None and not wait.is_over]
-        if self.executor is not None and (due_ms := next_due_ms(self.executor, self._now_ms)) is not None:
+        executor = self._launched
+        if executor is not None and (due_ms := next_due_ms(executor, self._now_ms)) is not None:
             dues.append(due_ms)
         return min(dues, default=None)
 
@@ -300,6 +324,10 @@ class VirtualWait:
     def block(self) -> None:
         self._park()
         try:
+            if self._clock.holds_up_its_test(self):
+                sleep_on_any(self._promises, PATIENCE_S)
+                if not self.is_over:
+                    _logger.warning("%s", _HELD_UP)
             sleep_on_any(self._promises)
         finally:
             self._clock.unpark(self)
