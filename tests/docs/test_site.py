@@ -59,6 +59,13 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert public - _described(site) == set()
 
 
+@pytest.mark.parametrize("name", [name for name in dbos.__all__ if "__annotations__" in vars(getattr(dbos, name))])
+def test_every_field_is_described(name: str) -> None:
+    part = getattr(dbos, name)
+    fields = [field for field in part.__annotations__ if not field.startswith("_")]
+    assert [field for field in fields if f"\n        {field}: " not in part.__doc__] == []
+
+
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 40

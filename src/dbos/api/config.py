@@ -79,6 +79,11 @@ class DBOSConfig(TypedDict, total=False):
         admin_console_writes: Whether the console that it serves at ``/console`` may cancel, resume, fork and delete
             workflows, and steer schedules. Default: False.
         retention: For how long workflows that have ended are kept; see ``RetentionConfig``. Default: for ever.
+        database_url: Another name for ``application_database_url``.
+        max_executor_threads: Checked, and not used.
+        console_log_level: Checked, and not used.
+        conductor_key: Checked, and not used: there is no control plane to be connected to.
+        conductor_url: Likewise.
     """
 
     name: Required[str]

@@ -34,20 +34,25 @@ _IDS = uuid.UUID("6a3c1ad0-4f6e-4c55-9d0b-3f2f3f0b9a57")
 
 
 class WorkflowSchedule(TypedDict):
-    """A schedule, as it is listed."""
+    """A schedule, as it is listed.
+
+    Attributes:
+        schedule_id: Its definition's id: when the schedule is replaced by another definition, it is a new one.
+        schedule_name: Its name.
+        workflow_name: The function that it runs, as it is recorded.
+        workflow_class_name: The class of the function, if it is a method.
+        schedule: The cron expression.
+        status: ``ACTIVE`` or ``PAUSED``.
+        context: What the function is called with beside the time.
+    """
 
     schedule_id: str
-    """Its definition's id: when the schedule is replaced by another definition, it is a new one."""
     schedule_name: str
     workflow_name: str
-    """The function that it runs, as it is recorded."""
     workflow_class_name: str | None
     schedule: str
-    """The cron expression."""
     status: str
-    """``ACTIVE`` or ``PAUSED``."""
     context: Any
-    """What the function is called with beside the time."""
 
 
 # -- what is asked for

@@ -24,11 +24,38 @@ class WorkflowStatus:
     """A workflow as it is recorded. Times are epoch milliseconds.
 
     ``input``, ``output`` and ``error`` show the stored text where it cannot be decoded.
+
+    Attributes:
+        workflow_id: Its id.
+        status: ``ENQUEUED``, ``PENDING``, ``SUCCESS``, ``ERROR``, ``CANCELLED`` or ``MAX_RECOVERY_ATTEMPTS_EXCEEDED``.
+        name: The function's name as it is recorded.
+        class_name: The class of a method.
+        config_name: The instance of a method.
+        authenticated_user: For whom it runs.
+        assumed_role: The role by which its caller was let in.
+        authenticated_roles: What its user may act as.
+        input: Its arguments; ``None`` where they were not asked for.
+        output: What it returned; ``None`` also where it was not asked for.
+        error: What it raised; likewise.
+        created_at: When it was created.
+        updated_at: When its row was last changed.
+        queue_name: The queue that it is or was on.
+        executor_id: The label of the executor that ran it last.
+        app_version: The application version that runs it.
+        workflow_timeout_ms: How long it may take from its start.
+        workflow_deadline_epoch_ms: Until when it may take.
+        deduplication_id: What its queue holds once only; ``None`` when it has ended.
+        priority: Its priority on its queue; 0 for none.
+        queue_partition_key: Its partition of its queue.
+        forked_from: The workflow that it is a fork of.
+        recovery_attempts: 1 for its first run, and one more for each recovery after a crash.
+        parent_workflow_id: The workflow that started it.
+        dequeued_at: When it was taken from its queue.
+        app_id: The application's id, if the environment gave one (``DBOS__APPID``).
     """
 
     workflow_id: str
     status: str
-    """ENQUEUED, PENDING, SUCCESS, ERROR, CANCELLED or MAX_RECOVERY_ATTEMPTS_EXCEEDED."""
     name: str
     class_name: str | None
     config_name: str | None
@@ -62,15 +89,23 @@ class WorkflowStatus:
 
 
 class StepInfo(TypedDict):
-    """A recorded step. Times are epoch milliseconds."""
+    """A recorded step. Times are epoch milliseconds.
+
+    Attributes:
+        function_id: Its number in the workflow, from 1.
+        function_name: Its name; of what the library records for itself it begins with ``DBOS.``.
+        output: What it returned.
+        error: What it raised.
+        child_workflow_id: The workflow that it started or awaited.
+        started_at_epoch_ms: When it began, by the clock of its process.
+        completed_at_epoch_ms: When it ended, likewise.
+    """
 
     function_id: int
-    """Its number in the workflow, from 1."""
     function_name: str
     output: Any | None
     error: Exception | None
     child_workflow_id: str | None
-    """The workflow that it started or awaited."""
     started_at_epoch_ms: int | None
     completed_at_epoch_ms: int | None
 

@@ -33,7 +33,15 @@ R = TypeVar("R")
 
 
 class StepOptions(TypedDict, total=False):
-    """How ``run_step`` names and retries a step; the defaults are those of the ``step`` decorator."""
+    """How ``run_step`` names and retries a step; the defaults are those of the ``step`` decorator.
+
+    Attributes:
+        name: What is recorded. Default: the function's ``__qualname__``.
+        retries_allowed: Whether to try again when it raises. Default: ``False``.
+        interval_seconds: The pause before the second attempt. Default: 1.
+        max_attempts: All attempts, the first included. Default: 3.
+        backoff_rate: By how much the pause grows each time, to an hour at most. Default: 2.
+    """
 
     name: str | None
     retries_allowed: bool

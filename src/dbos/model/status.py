@@ -13,7 +13,16 @@ from enum import Enum
 
 
 class WorkflowStatusString(str, Enum):
-    """The six statuses a workflow can have; each equals its name as a string."""
+    """The six statuses a workflow can have; each equals its name as a string.
+
+    Attributes:
+        ENQUEUED: It waits on a queue.
+        PENDING: It runs, or is to be recovered.
+        SUCCESS: It has returned.
+        ERROR: It has raised.
+        CANCELLED: It was cancelled, or its time was over; it may be resumed.
+        MAX_RECOVERY_ATTEMPTS_EXCEEDED: It was recovered too often, and given up; it may be resumed.
+    """
 
     ENQUEUED = "ENQUEUED"
     PENDING = "PENDING"

@@ -18,11 +18,14 @@ class Serializer(abc.ABC):
     Rows name the format they were written with. A subclass is known by its ``format_name``, by default its module and
     class name; rows of a format that is not configured are shown as their stored text. What this library wrote by
     itself, pickle and JSON, is always read, and so is what the serializers in ``also_reads`` wrote.
+
+    Attributes:
+        format_name: What rows name as their format. Default: the module and the name of the class.
+        also_reads: Those that were configured before, while there are rows of theirs to be read.
     """
 
     format_name: str | None = None
     also_reads: Sequence[Serializer] = ()
-    """Those that were configured before, while there are rows of theirs to be read."""
 
     @abc.abstractmethod
     def serialize(self, data: Any) -> str:
