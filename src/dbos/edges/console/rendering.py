@@ -12,6 +12,10 @@ from markupsafe import Markup
 from starlette.requests import Request
 
 from dbos.model.durations import in_words
+from dbos.serialization.display import display_text
+
+MAX_SHOWN_CHARS = 20_000
+"""How much of a stored value a page shows."""
 
 
 @cache
@@ -26,7 +30,7 @@ def templates() -> Environment:
         auto_reload=False,
     )
     filters: dict[str, Any] = environment.filters
-    filters.update(moment=moment, words=words)
+    filters.update(moment=moment, words=words, stored=stored)
     return environment
 
 
@@ -67,3 +71,12 @@ def words(milliseconds: float | None) -> str:
     if milliseconds is None:
         return "–"
     return f"{max(milliseconds, 0):.0f} ms" if milliseconds < 1000 else in_words(milliseconds)
+
+
+def stored(text: str | None, format: str | None) -> str:
+    """A stored value as text or JSON, cut if it is very long. Nothing is unpickled."""
+    shown = display_text(text, format)
+    if shown is None:
+        return ""
+    left = len(shown) - MAX_SHOWN_CHARS
+    return shown if left <= 0 else f"{shown[:MAX_SHOWN_CHARS]}… ({left} more characters)"
