@@ -124,6 +124,7 @@ def test_bodies_must_be_json_and_say_so(app: AdminApp) -> None:
         b'{"workflow_name": "a\\u0000b"}',
         b'{"workflow_name": "\\ud800"}',
         b'{"no_such_filter": 1}',
+        b'{"workflow_id_prefix": [' + b'"a",' * 20_000 + b'"a"]}',
     ],
 )
 def test_bodies_that_make_no_sense_are_400_and_say_why(app: AdminApp, body: bytes) -> None:

@@ -46,7 +46,7 @@ def list_workflows(
         limit: At most so many.
         offset: Leaving out so many first.
         sort_desc: Newest first.
-        workflow_id_prefix: Whose ids begin with this, or one of these, taken literally.
+        workflow_id_prefix: Whose ids begin with this, or one of these (at most 500), taken literally.
         load_input: Whether to load the arguments.
         load_output: Whether to load results and exceptions.
         executor_id: Last run by the executor of this label.

@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 GET_STATUS = "DBOS.getStatus"
 
+MAX_PREFIXES = 500
+"""How many beginnings of ids may be asked for at a time: each is a condition of the statement, and SQLite has limits."""
+
 _STATUSES = frozenset(status.value for status in WorkflowStatusString)
 
 
@@ -80,7 +83,8 @@ def workflow_filter(
 
     Raises:
         TypeError: An argument of the wrong type.
-        ValueError: A status or a time that does not exist, a negative limit or offset, a text that cannot be stored.
+        ValueError: A status or a time that does not exist, a negative limit or offset, a text that cannot be stored,
+            more prefixes than ``MAX_PREFIXES``.
     """
     statuses = several("status", status)
     for one in statuses or ():
@@ -90,6 +94,9 @@ def workflow_filter(
     _check_count("offset", offset)
     if queues_only and statuses is None:
         statuses = sorted(LIVE)
+    prefixes = several("workflow_id_prefix", workflow_id_prefix)
+    if prefixes is not None and len(prefixes) > MAX_PREFIXES:
+        raise ValueError(f"workflow_id_prefix has {len(prefixes)} prefixes, of at most {MAX_PREFIXES}. Ask in parts.")
     if isinstance(workflow_ids, str):
         raise TypeError(f"workflow_ids must be a list of str, not a str: [{workflow_ids!r}].")
     return WorkflowFilter(
@@ -104,7 +111,7 @@ def workflow_filter(
         parents=several("parent_workflow_id", parent_workflow_id),
         created_from_ms=epoch_ms(start_time, "start_time"),
         created_to_ms=epoch_ms(end_time, "end_time"),
-        id_prefixes=several("workflow_id_prefix", workflow_id_prefix),
+        id_prefixes=prefixes,
         limit=limit,
         offset=offset,
         sort_desc=sort_desc,
