@@ -128,7 +128,27 @@ def test_single_ones(exported: tuple[str, Path]) -> None:
         ("7", "no workflow"),
         ('{"workflow_status": {"status": "SUCCESS"}}', "not of the workflow"),
         ('{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS", "owner_xid": "y"}}', "no column 'owner_xid'"),
-        ('{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS", "name": {}}}', "neither text nor number"),
+        (
+            '{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS", "name": {}}}',
+            "name in workflow_status is no text",
+        ),
+        ('{"workflow_status": {"workflow_uuid": "x", "status": "DONE"}}', "no status 'DONE'"),
+        (
+            '{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS"}, "operation_outputs": ['
+            '{"workflow_uuid": "x", "function_id": 1}, {"workflow_uuid": "x", "function_id": 1}]}',
+            "do not fit into the tables",
+        ),
+        ('{"workflow_status": {"workflow_uuid": "a\\u0000b", "status": "SUCCESS"}}', "NUL"),
+        ('{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS", "created_at": "soon"}}', "no whole number"),
+        (
+            '{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS", "priority": 9223372036854775808}}',
+            "no whole number of 64 bits",
+        ),
+        (
+            '{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS"}, '
+            '"operation_outputs": [{"workflow_uuid": "x", "function_id": "one"}]}',
+            "function_id in operation_outputs is no whole number",
+        ),
         ('{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS"}, "executors": []}', "no table 'executors'"),
         ('{"workflow_status": {"workflow_uuid": "x", "status": "SUCCESS"}, "streams": {}}', "no list"),
         (

@@ -19,7 +19,7 @@ T = TypeVar("T")
 GET_STATUS = "DBOS.getStatus"
 
 MAX_PREFIXES = 500
-"""How many beginnings of ids may be asked for at a time: each is a condition of the statement, and SQLite has limits."""
+"""How many beginnings of ids a listing takes: each is a condition of the statement, of which SQLite takes 1000."""
 
 _STATUSES = frozenset(status.value for status in WorkflowStatusString)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from dbos.model.limits import check_known_id, check_storable
+from dbos.model.status import WorkflowStatusString
 from dbos.storage.database import Database, Transaction
 
 _WORKFLOW = (
@@ -45,6 +47,14 @@ _PARTS: Mapping[str, tuple[str, str, str]] = {
 EXPORT_HEADER = {"dbos": "workflows", "version": 1}
 """The first line of an export, which says what the others are: documents."""
 
+_NUMBERS = frozenset({"created_at", "updated_at", "completed_at", "recovery_attempts", "priority"})
+"""The columns that are numbers, beside those that end with ``_ms``. SQLite itself would take anything."""
+
+_SMALL_NUMBERS = frozenset({"function_id", "offset"})
+"""Those that have 32 bits."""
+
+_STATUSES = frozenset(status.value for status in WorkflowStatusString)
+
 Document = dict[str, Any]
 """A workflow's row under ``workflow_status``, and under the names of the other tables lists of rows."""
 
@@ -84,7 +94,10 @@ def insert_document(database: Database, document: Document) -> bool:
                 _insert(transaction, table, columns, row, "")
         return True
 
-    return database.run("insert_document", insert)
+    try:
+        return database.run("insert_document", insert)
+    except database.engine.dialect.loaded_dbapi.IntegrityError as error:
+        raise ValueError(f"its rows do not fit into the tables ({error})") from None
 
 
 def check_document(document: object) -> None:
@@ -97,8 +110,12 @@ def check_document(document: object) -> None:
     unknown = set(tables) - {"workflow_status", *_PARTS}
     if unknown:
         raise ValueError(f"there is no table {min(unknown)!r}")
-    workflow_id = _object(tables.get("workflow_status"), "workflow_status").get("workflow_uuid")
-    _check_row("workflow_status", _WORKFLOW, "workflow_uuid", tables["workflow_status"], workflow_id)
+    workflow = _object(tables.get("workflow_status"), "workflow_status")
+    workflow_id = workflow.get("workflow_uuid")
+    _check_row("workflow_status", _WORKFLOW, "workflow_uuid", workflow, workflow_id)
+    check_known_id(workflow_id)
+    if workflow.get("status") not in _STATUSES:
+        raise ValueError(f"there is no status {workflow.get('status')!r}")
     for table, (key, columns, _) in _PARTS.items():
         rows = tables.get(table, [])
         if not isinstance(rows, list):
@@ -112,11 +129,21 @@ def _check_row(table: str, columns: str, key: str, row: object, workflow_id: obj
     unknown = set(values) - set(columns.split())
     if unknown:
         raise ValueError(f"{table} has no column {min(unknown)!r}")
-    for value in values.values():
-        if value is not None and (not isinstance(value, int | str) or isinstance(value, bool)):
-            raise ValueError(f"a value in {table} is neither text nor number")
+    for column, value in values.items():
+        if value is not None:
+            _check_value(value, column, f"{column} in {table}")
     if not isinstance(workflow_id, str) or values.get(key) != workflow_id:
         raise ValueError(f"a row of {table} is not of the workflow {workflow_id!r}")
+
+
+def _check_value(value: object, column: str, what: str) -> None:
+    bits = 31 if column in _SMALL_NUMBERS else 63 if column in _NUMBERS or column.endswith("_ms") else None
+    if bits is None:
+        if not isinstance(value, str):
+            raise ValueError(f"{what} is no text")
+        check_storable(value, what)
+    elif not isinstance(value, int) or isinstance(value, bool) or not -(2**bits) <= value < 2**bits:
+        raise ValueError(f"{what} is no whole number of {bits + 1} bits")
 
 
 def _object(value: object, what: str) -> dict[str, object]:

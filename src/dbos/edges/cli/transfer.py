@@ -61,7 +61,7 @@ def import_workflows(file: TextIOWrapper, sys_db_url: str | None, schema: str, l
                     continue
                 is_new = insert_document(database, document)
             except ValueError as error:
-                fail(f"Line {number} is no workflow: {error}. The lines before it are imported.")
+                fail(f"Line {number} is no workflow: {str(error).rstrip('.')}. The lines before it are imported.")
             counts["imported" if is_new else "there_already"] += 1
     if counts["not_ended"]:
         note("Workflows that have not ended were left out. With --live, they are imported and run on.")
