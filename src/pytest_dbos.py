@@ -54,6 +54,7 @@ def dbos_app(
     app.launch()
     yield app
     app.destroy()
+    app.empty()
 
 
 @pytest.fixture

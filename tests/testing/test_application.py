@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
+from sqlalchemy import text
 
 from dbos import DBOS, SetWorkflowID
 from dbos.error import DBOSException, DBOSInitializationError
 from dbos.storage.opening import open_database
 from dbos.storage.reads import WorkflowFilter, read_workflows
-from dbos.testing import App, SessionDatabase
+from dbos.testing import App, CrashTest, SessionDatabase
 from tests.support.apps import Roadblock, status_of, steps_of
 
 
@@ -74,6 +78,42 @@ def test_reset_empties_and_keeps_the_functions(app: App) -> None:
     assert DBOS.get_event("one", "key", timeout_seconds=0) is None
     with SetWorkflowID("one"):
         assert work() == "done"
+
+
+def test_application_database_of_its_own_survives_crashes_and_forgets_what_tests_did(
+    session_database: SessionDatabase, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+
+    @DBOS.transaction()
+    def store() -> str:
+        ran.append("store")
+        DBOS.sql_session.execute(text("INSERT INTO stock (item) VALUES ('lamp')"))
+        return "stored"
+
+    @DBOS.workflow()
+    def work() -> str:
+        return store()
+
+    url = f"sqlite:///{tmp_path / 'shop.sqlite'}"
+    with sqlite3.connect(tmp_path / "shop.sqlite") as stock:
+        stock.execute("CREATE TABLE stock (item TEXT)")
+    application = App(session_database, {"application_database_url": url})
+    application.launch()
+    try:
+        # The transaction is committed in one database before its checkpoint is in the other.
+        test = CrashTest(application, workflow_id="one")
+        assert test.assert_survives(work) == "stored"
+        assert test.crashes >= 3
+        assert ran == ["store"]
+        application.reset()
+        with SetWorkflowID("one"):
+            assert work() == "stored"
+        assert ran == ["store", "store"]
+    finally:
+        application.destroy()
+    assert stock.execute("SELECT * FROM stock").fetchall() == [("lamp",), ("lamp",)]
+    stock.close()
 
 
 def test_second_application_is_refused(app: App, session_database: SessionDatabase) -> None:

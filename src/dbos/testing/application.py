@@ -14,6 +14,8 @@ from dbos.api.lifecycle import Application
 from dbos.error import DBOSException
 from dbos.runtime.executor import Executor
 from dbos.serialization.serializer import Serializer
+from dbos.storage.opening import is_same_database, open_application_database
+from dbos.storage.transactions import TransactionStore
 from dbos.testing.calls import CallWatch
 from dbos.testing.clock import VirtualClock
 from dbos.testing.databases import SessionDatabase
@@ -65,6 +67,7 @@ class App:
                 "by DBOS_TEST_DATABASE_URL or the fixture dbos_database_url where they may make one of their own."
             )
         self._gate = CrashGate()
+        self._application_database_url: str | None = None
 
     @property
     def serializer(self) -> Serializer | None:
@@ -108,6 +111,7 @@ class App:
         DBOS(config=cast(DBOSConfig, {**_DEFAULTS, **self._config, **database}))
         application = _application()
         assert application is not None
+        self._application_database_url = application.settings.application_database_url
         self._gate = application.gate = CrashGate(after_commit)
         application.overseer = self.calls
         if self.clock is not None:
@@ -156,10 +160,25 @@ class App:
             gate.silence_ends()
         self.database.bury_all()
 
-    def reset(self) -> None:
-        """Stop, delete all that is recorded, and launch again."""
-        self.destroy()
+    def empty(self) -> None:
+        """Delete all that is recorded; nothing may be launched.
+
+        In an ``application_database_url`` of its own, what transactions of these workflows recorded is deleted, and
+        nothing else.
+        """
+        url = self._application_database_url
+        if url is not None and not is_same_database(self.database.opened.engine, url):
+            own = open_application_database(url=url, schema=self.database.schema, pool_size=1)
+            try:
+                TransactionStore(own, has_guard=False).delete(self.database.workflow_ids())
+            finally:
+                own.close()
         self.database.empty()
+
+    def reset(self) -> None:
+        """Stop, delete all that is recorded (see ``empty``), and launch again."""
+        self.destroy()
+        self.empty()
         self.launch()
 
     def freeze(self, at: datetime | None = None) -> VirtualClock:

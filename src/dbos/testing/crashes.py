@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import reprlib
 import secrets
 import threading
 import time
@@ -44,7 +43,7 @@ from dbos.testing.calls import CallWatch
 from dbos.testing.clock import VirtualClock
 from dbos.testing.databases import SessionDatabase
 from dbos.testing.gate import Crashed
-from dbos.testing.likeness import is_alike
+from dbos.testing.likeness import is_alike, shown
 from dbos.testing.replaying import Replayer
 
 Alongside = Callable[[DBOSClient, str], object]
@@ -82,6 +81,7 @@ def assert_survives_crashes(workflow: Callable[..., Any], /, *args: Any, **kwarg
             names the first thing that differs.
         RuntimeError: It was called in a running event loop.
     """
+    __tracebackhide__ = True
     return CrashTest().assert_survives(workflow, *args, **kwargs)
 
 
@@ -118,6 +118,7 @@ class CrashTest:
 
     def assert_survives(self, workflow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As ``assert_survives_crashes``."""
+        __tracebackhide__ = True
         _refuse_on_loop()
         workflow_function(workflow, args)
         workflow_id = self._workflow_id or f"crashed-{secrets.token_hex(8)}"
@@ -167,7 +168,8 @@ class _Witness(CallWatch):
         if former[0] != name or not is_alike(former[1], call[1]):
             self._note(
                 f"{_named(run)} is not deterministic: as its step {function_id} it had called {_shown(former)}, and "
-                f"{self.life} it called {_shown(call)}"
+                f"{self.life} it called {_shown(call)}. What may be another each time (the time, randomness, what "
+                "others write) belongs into a step"
             )
         return super().called(run, function_id, name, function, args, kwargs)
 
@@ -187,7 +189,7 @@ class _Witness(CallWatch):
         if not is_alike(value, read_back):
             self._note(
                 f"{_named(run)} goes on with another value after a crash: its step {function_id}, {name!r}, returned "
-                f"{reprlib.repr(value)}, which is read back as {reprlib.repr(read_back)}"
+                f"{shown(value)}, which is read back as {shown(read_back)}"
             )
 
     def _note(self, difference: str) -> None:
@@ -232,6 +234,7 @@ class _Lives:
         Raises:
             AssertionError: The lives differ, or do not end.
         """
+        __tracebackhide__ = True
         database = self._app.database.opened
         self._progress = read_progress(database)
         must_start = True
@@ -263,6 +266,7 @@ class _Lives:
         Raises:
             AssertionError: It differs.
         """
+        __tracebackhide__ = True
         self.witness.life = _UNINTERRUPTED
         rows = self._family()
         with Replayer(self._codec, self.witness) as replayer:
@@ -308,6 +312,7 @@ class _Lives:
         Raises:
             AssertionError: Neither comes.
         """
+        __tracebackhide__ = True
         began = time.monotonic()
         lonely_since: float | None = None
         while not self._crashed.wait(_PAUSE_S) and self.witness.difference is None:
@@ -354,6 +359,7 @@ class _Lives:
         return family
 
     def _fail_if_different(self) -> None:
+        __tracebackhide__ = True
         if self._outside is not None and self._outside.error is not None:
             raise self._outside.error
         if self.witness.difference is not None:
@@ -462,8 +468,8 @@ def _shown(call: tuple[str, Any]) -> str:
     if arguments is None:
         return f"{name}(...)"
     args, kwargs = cast("tuple[tuple[Any, ...], dict[str, Any]]", arguments)
-    shown = [*(reprlib.repr(value) for value in args), *(f"{key}={reprlib.repr(kwargs[key])}" for key in kwargs)]
-    return f"{name}({', '.join(shown)})"
+    parts = [*(shown(value) for value in args), *(f"{key}={shown(kwargs[key])}" for key in kwargs)]
+    return f"{name}({', '.join(parts)})"
 
 
 def _named(run: Run) -> str:

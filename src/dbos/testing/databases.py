@@ -14,6 +14,7 @@ from dbos.storage.leases import read_live_leases, release_lease
 from dbos.storage.migrations import drop_schema, empty
 from dbos.storage.opening import open_database, parse_url
 from dbos.storage.postgres import PostgresDatabase
+from dbos.storage.reads import WorkflowFilter, read_workflows
 
 _IN_MEMORY = "/dev/shm"
 """Where files are in memory, on Linux: a commit costs nothing there."""
@@ -57,6 +58,10 @@ class SessionDatabase:
         if self._database is None:
             self._database = open_database(url=self.url, schema=self.schema, pool_size=2)
         return self._database
+
+    def workflow_ids(self) -> list[str]:
+        """The ids of all workflows in it."""
+        return [row.workflow_id for row in read_workflows(self.opened, WorkflowFilter())]
 
     def bury_all(self) -> None:
         """Say that all executors are dead that were launched on it, so that their workflows are up for recovery."""

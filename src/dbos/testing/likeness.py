@@ -1,11 +1,20 @@
-"""Whether two values are alike: as equal as values can be that were made twice, by the same code."""
+"""Values that were made twice, by the same code: whether they are alike, and how to show them if they are not."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 _DEEPEST = 20
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
+
+
+def shown(value: object) -> str:
+    """The value for a message: all of it, unless it is long."""
+    return _repr.repr(value)
 
 
 def is_alike(one: Any, other: Any, depth: int = 0) -> bool:

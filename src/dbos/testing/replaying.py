@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import json
 import os
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from dbos.serialization.serializer import Serializer
 from dbos.storage.hints import NoHints
 from dbos.storage.opening import open_database
 from dbos.storage.transfer import EXPORT_HEADER, Document, check_document
-from dbos.testing.likeness import is_alike
+from dbos.testing.likeness import is_alike, shown
 
 Exported = str | os.PathLike[str] | Mapping[str, Any]
 """A file that ``dbos workflow export`` wrote, or one of its lines, parsed."""
@@ -98,6 +97,7 @@ def assert_replays(exported: Exported, *, serializer: Serializer | None = None) 
     Raises:
         AssertionError: One does not; the message says which, at which of its calls, and how.
     """
+    __tracebackhide__ = True
     replays = replay(exported, serializer=serializer)
     if not replays:
         raise AssertionError("There is no workflow to replay: the export is empty.")
@@ -327,7 +327,7 @@ def _shown(ending: Ending[Any], when: str) -> str:
     tense = "s" if when else "ed"
     if isinstance(ending, Raised):
         return f"{when} raise{'s' if when else 'd'} {ending.error!r}".strip()
-    return f"{when} return{tense} {reprlib.repr(ending.value)}".strip()
+    return f"{when} return{tense} {shown(ending.value)}".strip()
 
 
 def _documents(exported: Exported) -> Sequence[Document]:
