@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dbos import DBOS
 from dbos.edges import guards, serving
+from dbos.edges.admin.app import admin_app
 from dbos.error import DBOSInitializationError
 from tests.support.admin import AdminApp, admin_client, admin_port
 from tests.support.apps import PATIENCE_S, eventually
@@ -171,6 +172,18 @@ def test_what_is_not_offered_is_405_and_404(app: AdminApp) -> None:
 
 
 # -- tokens
+
+
+async def test_other_machines_deactivate_by_post_alone(app: AdminApp) -> None:
+    """A GET is what a link or an image makes; a HEAD is one without the answer's body."""
+    app.launch()
+    application: Any = DBOS._application
+    server = admin_app(application.executor, application._admin.settings)
+    elsewhere = httpx.ASGITransport(server, client=("192.0.2.1", 5000))
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://localhost") as client:
+        for method in ("GET", "HEAD"):
+            assert (await client.request(method, "/deactivate")).status_code == 405, method
+        assert (await client.post("/deactivate")).status_code == 200
 
 
 def test_a_token_is_asked_for(app: AdminApp) -> None:

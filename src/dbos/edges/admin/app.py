@@ -122,7 +122,7 @@ class _Endpoints:
         return Response(text, headers=headers, media_type=edge.CONTENT_TYPE)
 
     async def deactivate(self, request: Request) -> Response:
-        if request.method == "GET" and not (request.client and is_loopback(request.client.host)):
+        if request.method != "POST" and not (request.client and is_loopback(request.client.host)):
             raise Refused(405, "From other machines, deactivate by POST.", {"Allow": "POST"})
         await self._work(self._executor.deactivate)
         return PlainTextResponse("deactivated")
