@@ -21,12 +21,10 @@ from collections.abc import Awaitable, Generator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from dbos.error import DBOSException
 from dbos.model.clock import SystemClock
 from dbos.runtime.drivers import Command
 from dbos.storage.errors import JournalClosed
 from dbos.storage.promise import Promise, sleep_on_any, wait_for_any
-from dbos.testing.gate import Crashed
 
 if TYPE_CHECKING:
     from dbos.runtime.executor import Executor
@@ -90,7 +88,8 @@ class VirtualClock:
 
         Raises:
             ValueError: The time is negative.
-            TimeoutError: Something runs for longer than ``patience_s``; the message says what. Time stays where it is.
+            TimeoutError: Something runs for longer than ``patience_s``; the message says what. Time has gone as far as
+                to what began it, and no further.
             RuntimeError: It was called in a running event loop: use ``advance_async``.
         """
         span_s = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
@@ -148,13 +147,20 @@ class VirtualClock:
         begins: nobody tells the clock that one is to come.
         """
         stopped = threading.Event()
+        errors: list[BaseException] = []
 
         def skip() -> None:
-            while not stopped.is_set():
-                # What it meets in an application that is stopped meanwhile is not its business.
-                with contextlib.suppress(TimeoutError, Crashed, DBOSException, JournalClosed):
+            while not stopped.wait(_PAUSE_S) and not errors:
+                launched = self._launched
+                try:
                     self.advance_to_next(patience_s=_PAUSE_S)
-                stopped.wait(_PAUSE_S)
+                except TimeoutError:
+                    continue
+                except (Exception, JournalClosed) as error:
+                    # What it meets in an application that is stopped meanwhile is not its business.
+                    if launched is self._launched:
+                        _logger.error("Time is not skipped any more: %r", error)
+                        errors.append(error)
 
         thread = threading.Thread(target=skip, name="dbos-virtual-clock", daemon=True)
         self._skippers += 1
@@ -165,6 +171,8 @@ class VirtualClock:
             stopped.set()
             thread.join()
             self._skippers -= 1
+        if errors:
+            raise errors[0]
 
     def set(self, moment: datetime) -> None:
         """Set it, also to an earlier time, while nothing is launched; ``App.freeze`` does."""
@@ -206,7 +214,8 @@ class VirtualClock:
     def unpark(self, wait: VirtualWait) -> None:
         """It waits no longer."""
         with self._lock:
-            if self._waits.pop(wait, self) is None:
+            if wait in self._waits:
+                del self._waits[wait]
                 self._by_run[wait.token] -= 1
                 if not self._by_run[wait.token]:
                     del self._by_run[wait.token]

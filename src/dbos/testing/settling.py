@@ -8,7 +8,6 @@ coroutine does between two waits of the library; its event loop is given some tu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from typing import TYPE_CHECKING
@@ -102,12 +101,20 @@ def _turn(loops: Iterable[asyncio.AbstractEventLoop]) -> None:
             await asyncio.sleep(0)
 
     for loop in loops:
-        if loop.is_running():
-            turning = turn()
-            # It may be stopped or closed just now.
-            with contextlib.suppress(Exception):
-                asyncio.run_coroutine_threadsafe(turning, loop).result(_TURNS_S)
+        if not loop.is_running():
+            continue
+        turning = turn()
+        try:
+            future = asyncio.run_coroutine_threadsafe(turning, loop)
+        except RuntimeError:
+            # It was closed just now.
             turning.close()
+            continue
+        try:
+            future.result(_TURNS_S)
+        except Exception:
+            # Something blocks it, or stops it; then there is more to wait for.
+            future.cancel()
 
 
 def _complaint(busy: Sequence[Run], patience_s: float) -> str:
