@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dbos.model.values import LeaseLost, Outcome, Started
+from dbos.model.values import ChildStart, Deduplicated, LeaseLost, Outcome, Place, RunWrites, Started
 from dbos.storage.database import Database
 from dbos.storage.leases import bury_lease, register_lease
 from tests.storage.conftest import Opener
@@ -235,6 +235,26 @@ def test_a_checkpoint_that_the_older_library_wrote_is_foreign(database: Database
 
 
 # -- children
+
+
+def test_a_run_that_ends_frees_its_deduplication_id_for_what_comes_after_it(database: Database) -> None:
+    """Not for its own children, and not for those of runs before it in the batch."""
+
+    def enqueued(child_id: str, place_id: str) -> ChildStart:
+        return child(1, child_id, None, status="ENQUEUED", lease_id=None, place=Place("q", place_id))
+
+    def runs(*names: str, child_id: str) -> list[RunWrites]:
+        return [
+            run(name, checkpoint(1), children=(enqueued(f"{name}-1", child_id),), outcome=SUCCEEDED) for name in names
+        ]
+
+    commit(database, *(start(name, place=Place("q", f"of {name}")) for name in ("a", "b", "c")))
+    first, second = commit(database, *runs("b", "a", child_id="of a")).runs
+    assert (first.children, second.children) == ({1: Deduplicated()}, {1: Deduplicated()})
+    assert (status(database, "a"), step_ids(database, "a"), workflow(database, "a-1")) == ("SUCCESS", [], None)
+    assert commit(database, run("c", checkpoint(1), children=(enqueued("c-1", "of a"),))).runs[0].children == {
+        1: Started()
+    }
 
 
 def test_a_child_starts_with_its_checkpoint(database: Database) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from dbos.model.authentication import NOBODY
@@ -111,6 +112,11 @@ SELECT ord FROM known"""
 
 _READ_OWNERS = """
 SELECT workflow_uuid, owner_xid, status, 0, NULL FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)"""
+
+
+_LOCK_RUNS = """
+SELECT workflow_uuid FROM {schema}workflow_status WHERE workflow_uuid ANY_OF(:ids)
+ORDER BY workflow_uuid FOR NO KEY UPDATE"""
 
 
 @functools.cache
@@ -225,6 +231,30 @@ def insert_messages(transaction: Transaction, messages: Sequence[Message]) -> li
 
 def write_runs(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:
     """Write what the runs recorded, for those that own their workflow."""
+    if any(run.outcome is not None for run in runs) and any(_is_deduplicated(run) for run in runs):
+        return _write_in_turn(transaction, runs)
+    return _write_together(transaction, runs)
+
+
+def _is_deduplicated(run: RunWrites) -> bool:
+    """Whether it enqueues a child that may be refused for its deduplication id."""
+    places = (child.start.place for child in run.children)
+    return any(place is not None and place.deduplication_id is not None for place in places)
+
+
+def _write_in_turn(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:
+    """Run after run, each with its children before its outcome: one that ends frees its deduplication id only then."""
+    ids = [run.workflow_id for run in runs]
+    transaction.rows(_LOCK_RUNS, {"ids": ids})  # In the order of all others, so that nobody waits for each other.
+    answers: list[RunAnswer] = []
+    for run in runs:
+        answers += _write_together(transaction, [replace(run, outcome=None)])
+        if run.outcome is not None and receipts_of(run).isdisjoint(answers[-1].foreign):
+            _write_together(transaction, [RunWrites(run.workflow_id, run.token, outcome=run.outcome)])
+    return answers
+
+
+def _write_together(transaction: Transaction, runs: Sequence[RunWrites]) -> list[RunAnswer]:
     steps = [_checkpoint_row(run, checkpoint) for run in runs for checkpoint in run.checkpoints]
     endings = [_outcome_row(run, run.outcome) for run in runs if run.outcome is not None]
     effects = effect_rows(runs)
