@@ -166,6 +166,7 @@ _IN_NO_ORDER = frozenset(
         "find_stranded",
         "read_active",
         "read_executors",
+        "read_load",
         "read_queues",
         "read_versions",
         "read_starts",
@@ -278,6 +279,7 @@ def expected() -> set[str]:
         f"{name} done" for name in done
     }
     kinds |= {"read_decorated some", "read_executors some", "read_queues some", "read_versions some"}
+    kinds |= {"read_load some", "read_progress some"}
     kinds |= {"read_duties some", "read_now_ms some", "fork NoSuchWorkflow", "fork IdTaken", "claim_enqueued closed"}
     kinds |= {"fire started", "fire settled", "fire early", "transactions_begin NotOwned behind guard"}
     kinds |= {

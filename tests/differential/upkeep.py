@@ -91,7 +91,7 @@ class UpkeepDraws(Draws):
         return Operation("find_other_versions", {"application_version": self._one(*VERSIONS, "3")})
 
     def _diagnose(self) -> Operation:
-        name = self._one("read_executors", "read_queues", "read_versions", "read_starts")
+        name = self._one("read_executors", "read_load", "read_progress", "read_queues", "read_versions", "read_starts")
         if self._is(35):
             return Operation(name, {})
         if self._is(50):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 from dbos.model.values import ProcessIdentity
-from dbos.storage.diagnosis import ExecutorRow, LastStep, QueueRow, StalledRow, StartsRow, VersionRow
+from dbos.storage.diagnosis import ExecutorRow, LastStep, LoadRow, QueueRow, StalledRow, StartsRow, VersionRow
 from dbos.storage.leases import read_serving
 from tests.verify.oracle.tables import LIVE, Row, Tables
 
@@ -52,6 +53,17 @@ class Diagnosis(Tables):
             oldest_ms = self.now - min(row["updated_at"] for row in heads) if heads else None
             found.append(QueueRow(queue, version, len(waiting), len(delayed), len(running), oldest_ms))
         return found
+
+    def read_load(self) -> list[LoadRow]:
+        live = [{**row, "is_delayed": row["delay_until_epoch_ms"] is not None} for row in self._live()]
+        return [
+            LoadRow(*key, len(rows), self.now - min(row["updated_at"] for row in rows))
+            for key, rows in _grouped(live, "name", "status", "queue_name", "is_delayed").items()
+        ]
+
+    def read_progress(self) -> int:
+        ended = sum(row["completed_at"] is not None for row in self.workflows.values())
+        return len(self.steps) + len(self.workflows) + ended
 
     def read_versions(self) -> list[VersionRow]:
         found: list[VersionRow] = []
@@ -145,8 +157,8 @@ def _priority(row: Row) -> int:
     return int(row["priority"])
 
 
-def _grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[str, ...], list[Row]]:
-    groups: dict[tuple[str, ...], list[Row]] = {}
+def _grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[column] for column in columns), []).append(row)
     return groups
