@@ -167,6 +167,18 @@ def test_what_is_no_workflow_is_refused(sqlite_url: str, tmp_path: Path, line: s
     assert dbos("workflow", "list", "-s", sqlite_url).value == []
 
 
+def test_what_a_file_says_is_no_command_to_the_terminal(database_url: str, tmp_path: Path) -> None:
+    dbos("migrate", "-s", database_url)
+    rows = [{"workflow_uuid": "\x1b[2Jx", "function_id": 1}] * 2
+    workflow = {"workflow_status": {"workflow_uuid": "\x1b[2Jx", "status": "SUCCESS"}, "operation_outputs": rows}
+    file = tmp_path / "file"
+    file.write_text('{"dbos": "workflows", "version": 1}\n' + json.dumps(workflow) + "\n")
+    ended = dbos("workflow", "import", str(file), "-s", database_url)
+    assert ended.code == 1
+    assert "do not fit into the tables" in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
 def test_other_files_are_refused(sqlite_url: str, tmp_path: Path) -> None:
     dbos("migrate", "-s", sqlite_url)
     for text in ('{"dbos": "workflows", "version": 2}\n', '{"workflow_status": {}}\n', "[]\n"):

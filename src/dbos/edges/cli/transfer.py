@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbos.edges.cli.connection import database_options, find_place, opened
-from dbos.edges.cli.output import Exit, fail, note, write_json
+from dbos.edges.cli.output import Exit, fail, note, printable, write_json
 from dbos.model.status import LIVE
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def import_workflows(file: TextIOWrapper, sys_db_url: str | None, schema: str, l
                     continue
                 is_new = insert_document(database, document)
             except ValueError as error:
-                fail(f"Line {number} is no workflow: {str(error).rstrip('.')}. The lines before it are imported.")
+                # A database may tell what the file says, which a terminal would obey.
+                reason = printable(str(error)).rstrip(".")
+                fail(f"Line {number} is no workflow: {reason}. The lines before it are imported.")
             counts["imported" if is_new else "there_already"] += 1
     if counts["not_ended"]:
         note("Workflows that have not ended were left out. With --live, they are imported and run on.")
