@@ -18,7 +18,7 @@ from dbos.storage.waiting import OutcomeQuery
 from dbos.testing.calls import CallWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from dbos.runtime.executor import Executor
     from dbos.runtime.run import Run
@@ -72,12 +72,15 @@ def _state(executor: Executor, clock: VirtualClock) -> object:
 
 def _busy(executor: Executor, clock: VirtualClock) -> list[Run]:
     """The runs that will go on by themselves."""
-    return [run for run in executor.runs if not _is_waiting(run, clock)]
+    runs = executor.runs
+    # By their ids, as a run that was begun anew goes on as another.
+    alive = {run.workflow_id for run in runs if not run.is_over}
+    return [run for run in runs if not _is_waiting(run, clock, alive)]
 
 
-def _is_waiting(run: Run, clock: VirtualClock) -> bool:
+def _is_waiting(run: Run, clock: VirtualClock, alive: Container[str]) -> bool:
     waits = clock.waits_of(run)
-    if any(wait.is_over for wait in waits) or any(child.is_over for child in run.calling):
+    if any(wait.is_over for wait in waits) or any(child.workflow_id not in alive for child in run.calling):
         return False
     overseer = run.executor.overseer
     is_in_step = isinstance(overseer, CallWatch) and overseer.steps_of(run)
