@@ -292,7 +292,7 @@ FULL: dict[str, tuple[str, str, Any]] = {
     "executor_id": ("executor_id", "NULL", None),
     "app_version": ("application_version", "'v3'", "v3"),
     "workflow_timeout_ms": ("workflow_timeout_ms", "1500", 1500),
-    "workflow_deadline_epoch_ms": ("workflow_deadline_epoch_ms", "1700000000003", 1700000000003),
+    "workflow_deadline_epoch_ms": ("workflow_deadline_epoch_ms", "4700000000003", 4700000000003),
     "deduplication_id": ("deduplication_id", "'once'", "once"),
     "priority": ("priority", "2147483647", 2147483647),
     "queue_partition_key": ("queue_partition_key", "'key'", "key"),

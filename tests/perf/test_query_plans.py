@@ -333,6 +333,7 @@ def test_what_a_page_shows_of_a_workflow_is_found_by_keys(full: Database, monkey
         assert len(read_family(full, "w1", 200).members) == 7  # type: ignore[union-attr]
         for source in Source:
             read_value(full, source, "w1", key="key", number=1, max_chars=9)
+    delete(full, ["fork of w1"], with_descendants=False)
     assert {"operation_outputs", "notifications", "workflow_events_history", "streams"} <= tables_of(statements)
     check(full, statements)
 
