@@ -169,8 +169,8 @@ def test_what_is_no_workflow_is_refused(sqlite_url: str, tmp_path: Path, line: s
 
 def test_what_a_file_says_is_no_command_to_the_terminal(database_url: str, tmp_path: Path) -> None:
     dbos("migrate", "-s", database_url)
-    rows = [{"workflow_uuid": "\x1b[2Jx", "function_id": 1}] * 2
-    workflow = {"workflow_status": {"workflow_uuid": "\x1b[2Jx", "status": "SUCCESS"}, "operation_outputs": rows}
+    rows = [{"workflow_uuid": "\x1b]0;x\x07", "function_id": 1}] * 2
+    workflow = {"workflow_status": {"workflow_uuid": "\x1b]0;x\x07", "status": "SUCCESS"}, "operation_outputs": rows}
     file = tmp_path / "file"
     file.write_text('{"dbos": "workflows", "version": 1}\n' + json.dumps(workflow) + "\n")
     ended = dbos("workflow", "import", str(file), "-s", database_url)
