@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -9,8 +12,9 @@ from starlette.routing import Mount
 
 from dbos import DBOS
 from dbos.console import console_app
+from dbos.edges.console.rendering import templates
 from tests.support.admin import AdminApp, admin_client
-from tests.support.apps import App
+from tests.support.apps import PATIENCE_S, App, Roadblock
 from tests.support.console import PATHS, Page, browse
 
 
@@ -77,3 +81,23 @@ def test_the_token_of_the_admin_server_is_a_password_for_pages_only(sqlite_url: 
                 assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="dbos"'), path
     finally:
         DBOS.destroy()
+
+
+async def test_others_are_answered_while_a_page_is_made(application: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a program whose loop the console shares."""
+    application.launch()
+    browser = browse(console_app(application.url))
+    roadblock = Roadblock()
+    made = templates().filters["moment"]
+
+    def moment(*arguments: Any, **options: Any) -> Any:
+        roadblock.stop()
+        return made(*arguments, **options)
+
+    monkeypatch.setitem(templates().filters, "moment", moment)
+    slow = asyncio.create_task(browser.get("/executors"))
+    assert await asyncio.to_thread(roadblock.reached.wait, PATIENCE_S)
+    await browser.get("/queues")
+    assert not slow.done()
+    roadblock.open()
+    await slow

@@ -97,8 +97,8 @@ class Console:
         except DBOSInitializationError as error:
             raise Refused(503, str(error.message)) from None
 
-    def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Render a template, which extends ``layout.html``.
+    async def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+        """Render a template, which extends ``layout.html``, in another thread: a page of large values takes a while.
 
         Args:
             request: What is answered.
@@ -108,23 +108,29 @@ class Console:
         """
         session = self._seals.session_of(request)
         is_update = "hx-request" in request.headers
-        html = (
-            templates()
-            .get_template(template)
-            .render(
-                allow_writes=self.allow_writes,
-                csrf_field=TOKEN_FIELD,
-                csrf_token=self._seals.token(session),
-                flash=None if is_update else self._seals.flash_of(request),
-                here=_here(request),
-                url=partial(url, request),
-                static=partial(_static, request),
-                version=_version(),
-                **values,
+        flash = None if is_update else self._seals.flash_of(request)
+
+        def render() -> bytes:
+            html = (
+                templates()
+                .get_template(template)
+                .render(
+                    allow_writes=self.allow_writes,
+                    csrf_field=TOKEN_FIELD,
+                    csrf_token=self._seals.token(session),
+                    flash=flash,
+                    here=_here(request),
+                    url=partial(url, request),
+                    static=partial(_static, request),
+                    version=_version(),
+                    **values,
+                )
             )
-        )
-        # What no encoding has, such as half of a pair of surrogates in somebody's JSON, is shown in ASCII.
-        content = html.encode("utf-8", "backslashreplace")
+            # What no encoding has, such as half of a pair of surrogates in somebody's JSON, is shown in ASCII.
+            return html.encode("utf-8", "backslashreplace")
+
+        offload: Awaitable[bytes] = Offload(self._threads.submit, render).wait()
+        content = await offload
         response = Response(content, status, {"Cache-Control": "no-store"}, "text/html")
         if self.allow_writes:
             self._seals.remember(request, response, session)
@@ -159,18 +165,18 @@ class Console:
 
     async def _answer_error(self, request: Request, error: Exception) -> Response:
         if isinstance(error, Refused):
-            return self._error_page(request, error.status, error.reason, error.headers)
+            return await self._error_page(request, error.status, error.reason, error.headers)
         assert isinstance(error, HTTPException)
         reason = "There is no such page." if error.status_code == 404 else error.detail
-        return self._error_page(request, error.status_code, reason, error.headers)
+        return await self._error_page(request, error.status_code, reason, error.headers)
 
     async def _answer_failure(self, request: Request, error: Exception) -> Response:
         # It is raised on, into the log.
-        return self._error_page(request, 500, FAILED)
+        return await self._error_page(request, 500, FAILED)
 
-    def _error_page(self, request: Request, status: int, reason: str, headers: Any = None) -> Response:
+    async def _error_page(self, request: Request, status: int, reason: str, headers: Any = None) -> Response:
         is_reading = request.method in ("GET", "HEAD")
-        response = self.page(request, "error.html", status=status, reason=reason, is_reading=is_reading)
+        response = await self.page(request, "error.html", status=status, reason=reason, is_reading=is_reading)
         response.headers.update(headers or {})
         return response
 

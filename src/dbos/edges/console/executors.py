@@ -110,7 +110,7 @@ def routes(console: Console) -> list[BaseRoute]:
 
     async def show(request: Request) -> Response:
         executors, versions = await console.work(shown_executors)
-        return console.page(
+        return await console.page(
             request,
             "executors.html",
             executors=executors[:MAX_EXECUTORS],

@@ -122,7 +122,7 @@ def routes(console: Console) -> list[BaseRoute]:
             return drawn(family)
 
         graph = await console.work(read)
-        return console.page(request, "graph.html", workflow_id=workflow_id, graph=graph)
+        return await console.page(request, "graph.html", workflow_id=workflow_id, graph=graph)
 
     return [Route("/graph", show, methods=["GET"], name="graph")]
 

@@ -75,6 +75,6 @@ def routes(console: Console) -> list[BaseRoute]:
 
     async def show(request: Request) -> Response:
         overview = await console.work(read_overview)
-        return console.page(request, "overview.html", its=overview, bound=BOUND, max_examined=MAX_EXAMINED)
+        return await console.page(request, "overview.html", its=overview, bound=BOUND, max_examined=MAX_EXAMINED)
 
     return [Route("/", show, methods=["GET"], name="overview")]

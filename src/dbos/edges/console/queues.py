@@ -87,7 +87,7 @@ def routes(console: Console) -> list[BaseRoute]:
 
     async def show(request: Request) -> Response:
         queues = await console.work(shown_queues)
-        return console.page(
+        return await console.page(
             request,
             "queues.html",
             queues=queues[:MAX_QUEUES],

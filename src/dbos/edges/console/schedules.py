@@ -161,7 +161,7 @@ class _Schedules:
         if prefix is not None and not _is_storable(prefix):
             raise Refused(400, "No schedule has such a name.")
         schedules, left_out, decorated = await self._console.work(partial(shown_schedules, prefix))
-        return self._console.page(
+        return await self._console.page(
             request,
             "schedules.html",
             schedules=schedules,
@@ -172,7 +172,7 @@ class _Schedules:
 
     async def show(self, request: Request) -> Response:
         schedule = await self._console.work(partial(shown_schedule, request.query_params.get("name", "")))
-        return self._console.page(request, "schedule.html", schedule=schedule)
+        return await self._console.page(request, "schedule.html", schedule=schedule)
 
     # -- forms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -32,13 +33,13 @@ def routes(console: Console) -> list[BaseRoute]:
         page = page_of(at) if at else number_of(request, "page", 1, least=1)
         view = await console.work(lambda gateway: read_view(gateway.database, workflow_id, page))
         step = number_of(request, "step", 0)
-        return console.page(
+        return await console.page(
             request,
             "workflow.html",
             view=view,
             at=at,
             step=step,
-            shown=shown,
+            shown=cache(shown),
             brief=brief,
             no_topic=NO_TOPIC,
             events_per_page=EVENTS_PER_PAGE,
@@ -53,8 +54,8 @@ def routes(console: Console) -> list[BaseRoute]:
             return read_events(gateway.database, workflow_id, after)
 
         events = await console.work(read)
-        return console.page(
-            request, "events.html", workflow_id=workflow_id, events=events, per_page=EVENTS_PER_PAGE, shown=shown
+        return await console.page(
+            request, "events.html", workflow_id=workflow_id, events=events, per_page=EVENTS_PER_PAGE, shown=cache(shown)
         )
 
     async def show_stream(request: Request) -> Response:
@@ -72,7 +73,7 @@ def routes(console: Console) -> list[BaseRoute]:
             return row.status, page, count, entries
 
         status, page, count, entries = await console.work(read)
-        return console.page(
+        return await console.page(
             request,
             "stream.html",
             workflow_id=workflow_id,
@@ -82,7 +83,7 @@ def routes(console: Console) -> list[BaseRoute]:
             entries=entries,
             closed=STREAM_CLOSED,
             is_live=status in LIVE,
-            shown=shown,
+            shown=cache(shown),
         )
 
     return [

@@ -49,14 +49,16 @@ class _Workflows:
         try:
             wanted = filters.read_query(query)
         except (TypeError, ValueError) as error:
-            return self._console.page(request, "workflows.html", status=400, page=None, mistake=str(error), **values)
+            return await self._console.page(
+                request, "workflows.html", status=400, page=None, mistake=str(error), **values
+            )
         start = filters.read_place(request.headers.get(HOLD_HEADER)) or wanted.start
         page = await self._console.work(
             lambda gateway: read_page(
                 gateway.database, wanted.workflows, size=wanted.size, text=wanted.text, start=start
             )
         )
-        return self._console.page(request, "workflows.html", page=page, mistake=None, **values)
+        return await self._console.page(request, "workflows.html", page=page, mistake=None, **values)
 
     async def confirm(self, request: Request) -> Response:
         form = await self._console.form(request)
@@ -66,7 +68,7 @@ class _Workflows:
         if not ids:
             raise Refused(400, "No workflow was selected. Go back, and tick the boxes of those that are meant.")
         rows = await self._console.work(lambda gateway: examine(gateway, ids))
-        return self._console.page(
+        return await self._console.page(
             request,
             "confirm.html",
             action=action,
