@@ -102,7 +102,8 @@ class Application:
             DBOSInitializationError: The database cannot be used.
         """
         from dbos.api.older_debouncer import register_older_debouncer
-        from dbos.runtime.executor import Executor, ExecutorSettings
+        from dbos.runtime.executor import Executor
+        from dbos.runtime.settings import ExecutorSettings
 
         register_older_debouncer()
         with self._lock:

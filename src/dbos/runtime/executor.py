@@ -12,12 +12,10 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dbos.error import DBOSAwaitedWorkflowCancelledError, DBOSNonExistentWorkflowError
 from dbos.model.clock import Clock
-from dbos.model.retention import KEEP_ALL, RetentionPolicy
 from dbos.model.values import Batch, BatchAnswer, Lease, RecordedStep
 from dbos.runtime.announcing import Announcement
 from dbos.runtime.application import ApplicationDatabase
@@ -28,7 +26,7 @@ from dbos.runtime.duties import Duties
 from dbos.runtime.endings import Expected, shut_down_error
 from dbos.runtime.gateway import Gateway
 from dbos.runtime.interests import Interests
-from dbos.runtime.leases import RENEW_INTERVAL_S, TTL_S, LeaseKeeper
+from dbos.runtime.leases import LeaseKeeper
 from dbos.runtime.observing import ObservedStore, Observer
 from dbos.runtime.overseeing import Overseer
 from dbos.runtime.processes import this_process
@@ -37,12 +35,12 @@ from dbos.runtime.registry import QUEUES, Registry, WorkflowFunction
 from dbos.runtime.retention import Retention
 from dbos.runtime.run import Run, RunFenced, WorkflowDeleted, workflow_cancelled
 from dbos.runtime.running import abandon, execute, run_in_background
-from dbos.runtime.schedules import POLL_INTERVAL_S, Decorated, Schedules
+from dbos.runtime.schedules import Decorated, Schedules
+from dbos.runtime.settings import ExecutorSettings
 from dbos.runtime.starting import Call
 from dbos.runtime.threads import BackgroundLoop
 from dbos.runtime.tracing import Origin, Tracing
 from dbos.runtime.versions import OtherVersions
-from dbos.runtime.waits import LONGEST_INTERVAL_S
 from dbos.serialization.codec import Codec
 from dbos.storage.batches import batch_store, forget_expired_keys
 from dbos.storage.claims import count_claims, read_checkpoints, read_claims, read_owners, release
@@ -66,34 +64,6 @@ _COUNTS_PER_COMPARISON = 10
 
 _ROUNDS_PER_CLEANING = 100
 """Every so many renewals of the lease, what nobody needs any more is deleted: by default every five minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorSettings:
-    """What one launch is told.
-
-    Attributes:
-        executor_id: A label; several executors may share it.
-        application_version: Workflows of this version are recovered here, those of others are not.
-        hold_back_s: The longest time that a checkpoint is held back; see the journal.
-        renew_interval_s: How often the lease is renewed.
-        lease_ttl_s: For how long another executor's lease must stand still until it counts as dead.
-        longest_poll_s: How long to wait at most before looking without a hint from another process.
-        is_patching_enabled: Whether workflows may ask for patches.
-        retention: Which workflows are deleted when they have ended.
-        schedules_poll_s: The same for changes of schedules.
-    """
-
-    executor_id: str
-    application_version: str
-    application_id: str = ""
-    hold_back_s: float = 0.002
-    renew_interval_s: float = RENEW_INTERVAL_S
-    lease_ttl_s: float = TTL_S
-    longest_poll_s: float = LONGEST_INTERVAL_S
-    is_patching_enabled: bool = False
-    retention: RetentionPolicy = KEEP_ALL
-    schedules_poll_s: float = POLL_INTERVAL_S
 
 
 class Executor(Gateway):

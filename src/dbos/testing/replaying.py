@@ -24,10 +24,11 @@ from dbos.model.values import RecordedStep
 from dbos.runtime.context import Context
 from dbos.runtime.database_time import DatabaseTime
 from dbos.runtime.drivers import Core, Ending, Raised, Returned, WorkflowCode, drive, drive_async
-from dbos.runtime.executor import Executor, ExecutorSettings
+from dbos.runtime.executor import Executor
 from dbos.runtime.overseeing import Overseer
 from dbos.runtime.registry import REGISTRY, WorkflowFunction
 from dbos.runtime.run import Run, RunStopped
+from dbos.runtime.settings import ExecutorSettings
 from dbos.serialization.codec import Codec
 from dbos.serialization.serializer import Serializer
 from dbos.storage.hints import NoHints
